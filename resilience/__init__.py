@@ -1,0 +1,86 @@
+"""Contextual value added, school detection and the methodology appendix of a region.
+
+Names load on first use, so that ``import resilience`` stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES: dict[str, str] = {
+    "DataError": "errors",
+    "DatasetError": "errors",
+    "OutputError": "errors",
+    "ResilienceError": "errors",
+    "ResilienceWarning": "errors",
+    "SpecificationError": "errors",
+    "WeakDataWarning": "errors",
+    "glossary": "columns",
+    "labelled": "columns",
+    "reference": "references",
+    "format_table": "results",
+    "CrossProducts": "stats.crossproducts",
+    "Dataset": "data.catalogue",
+    "list_datasets": "data.catalogue",
+    "load_dataset": "data.catalogue",
+    "simulate_region": "data.simulation",
+    "read_workbook": "data.workbook",
+    "write_template": "data.template",
+    "ContextIndex": "context",
+    "Intake": "value_added",
+    "Structure": "value_added",
+    "ValueAddedModel": "value_added",
+    "SchoolLevelModel": "value_added",
+    "Criteria": "detection",
+    "detect_schools": "detection",
+    "annual_run": "pipeline",
+    "load_region": "pipeline",
+    "plot": "plotting",
+    "plot_caterpillar": "plotting",
+    "plot_context": "plotting",
+    "plot_verdicts": "plotting",
+    "methods_appendix": "reporting",
+}
+
+__all__ = sorted(["__version__", *_HOMES])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'resilience' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"resilience.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+if TYPE_CHECKING:
+    from resilience.columns import glossary, labelled
+    from resilience.context import ContextIndex
+    from resilience.data.catalogue import Dataset, list_datasets, load_dataset
+    from resilience.data.simulation import simulate_region
+    from resilience.data.template import write_template
+    from resilience.data.workbook import read_workbook
+    from resilience.detection import Criteria, detect_schools
+    from resilience.errors import (
+        DataError,
+        DatasetError,
+        OutputError,
+        ResilienceError,
+        ResilienceWarning,
+        SpecificationError,
+        WeakDataWarning,
+    )
+    from resilience.pipeline import annual_run, load_region
+    from resilience.plotting import plot, plot_caterpillar, plot_context, plot_verdicts
+    from resilience.references import reference
+    from resilience.reporting import methods_appendix
+    from resilience.results import format_table
+    from resilience.stats.crossproducts import CrossProducts
+    from resilience.value_added import Intake, SchoolLevelModel, Structure, ValueAddedModel

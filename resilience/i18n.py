@@ -1,0 +1,122 @@
+"""The catalogue of wordings in Russian and English.
+
+Wordings are data: ``catalogue/texts/<namespace>.toml`` holds tables ``[key]`` with ``en`` and ``ru``.
+A wording may contain ``{placeholders}`` in the syntax of :meth:`str.format`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib import resources
+from typing import Any, Literal, get_args
+
+from resilience.errors import SpecificationError
+
+__all__ = ["LANGUAGES", "Bilingual", "Language", "catalogue_tables", "check_language", "text"]
+
+Language = Literal["en", "ru"]
+LANGUAGES: tuple[str, ...] = get_args(Language)
+
+
+class Bilingual(str):
+    """A string whose value is the English wording and which also knows the Russian one.
+
+    Attributes
+    ----------
+    en, ru : str
+        The two wordings.
+    """
+
+    __slots__ = ("en", "ru")
+
+    def __new__(cls, en: str, ru: str) -> Bilingual:
+        self = super().__new__(cls, en)
+        self.en = en
+        self.ru = ru
+        return self
+
+    def __getnewargs__(self) -> tuple[str, str]:
+        return self.en, self.ru
+
+    def localized(self, lang: str) -> str:
+        """Return the wording in ``lang`` (``"en"`` or ``"ru"``)."""
+        return str(getattr(self, check_language(lang)))
+
+
+def check_language(lang: str) -> str:
+    """Return ``lang`` if it is one of the catalogue's languages.
+
+    Raises
+    ------
+    SpecificationError
+        If the language is not in the catalogue.
+    """
+    if lang not in LANGUAGES:
+        raise SpecificationError(
+            f"language {lang!r} is not in the catalogue; use one of {', '.join(LANGUAGES)}"
+        )
+    return lang
+
+
+def catalogue_tables(folder: str) -> dict[str, dict[str, Any]]:
+    """Read all TOML files of one catalogue folder.
+
+    Parameters
+    ----------
+    folder : {"texts", "columns", "references"}
+        Folder below ``resilience/catalogue``.
+
+    Returns
+    -------
+    dict
+        ``{file stem: {table name: table}}`` in alphabetical order of the stems.
+    """
+    root = resources.files("resilience") / "catalogue" / folder
+    files = sorted((f for f in root.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
+    return {f.name[: -len(".toml")]: tomllib.loads(f.read_text(encoding="utf-8")) for f in files}
+
+
+@cache
+def _texts() -> dict[str, tuple[str, str]]:
+    found: dict[str, tuple[str, str]] = {}
+    for namespace, tables in catalogue_tables("texts").items():
+        for key, wording in tables.items():
+            found[f"{namespace}.{key}"] = (wording["en"], wording["ru"])
+    return found
+
+
+def text(key: str, /, **values: object) -> Bilingual:
+    """Return a wording of the catalogue with its placeholders filled in.
+
+    Parameters
+    ----------
+    key : str
+        ``namespace.key``: the file's stem and the table's name.
+    **values : object
+        Values of the placeholders.  A `Bilingual` value appears in each language in its own
+        wording.
+
+    Returns
+    -------
+    Bilingual
+        English as a string, Russian in ``.ru``.
+
+    Raises
+    ------
+    SpecificationError
+        If the catalogue has no such key.
+    """
+    try:
+        en, ru = _texts()[key]
+    except KeyError:
+        raise SpecificationError(f"no wording {key!r} in the catalogue of texts") from None
+    if not values:
+        return Bilingual(en, ru)
+    russian = {k: v.ru if isinstance(v, Bilingual) else v for k, v in values.items()}
+    return Bilingual(en.format(**values), ru.format(**russian))
+
+
+def text_keys() -> tuple[str, ...]:
+    """Return every key of the catalogue of texts, sorted."""
+    return tuple(sorted(_texts()))
