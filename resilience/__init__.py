@@ -6,7 +6,7 @@ Names load on first use, so that ``import resilience`` stays quick.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -45,10 +45,44 @@ _HOMES: dict[str, str] = {
     "methods_appendix": "reporting",
 }
 
-__all__ = sorted(["__version__", *_HOMES])
+__all__ = [
+    "ContextIndex",
+    "Criteria",
+    "CrossProducts",
+    "DataError",
+    "Dataset",
+    "DatasetError",
+    "Intake",
+    "OutputError",
+    "ResilienceError",
+    "ResilienceWarning",
+    "SchoolLevelModel",
+    "SpecificationError",
+    "Structure",
+    "ValueAddedModel",
+    "WeakDataWarning",
+    "__version__",
+    "annual_run",
+    "detect_schools",
+    "format_table",
+    "glossary",
+    "labelled",
+    "list_datasets",
+    "load_dataset",
+    "load_region",
+    "methods_appendix",
+    "plot",
+    "plot_caterpillar",
+    "plot_context",
+    "plot_verdicts",
+    "read_workbook",
+    "reference",
+    "simulate_region",
+    "write_template",
+]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module 'resilience' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"resilience.{_HOMES[name]}"), name)

@@ -13,7 +13,15 @@ from typing import Any, Literal, get_args
 
 from resilience.errors import SpecificationError
 
-__all__ = ["LANGUAGES", "Bilingual", "Language", "catalogue_tables", "check_language", "text"]
+__all__ = [
+    "LANGUAGES",
+    "Bilingual",
+    "Language",
+    "catalogue_tables",
+    "check_language",
+    "text",
+    "text_keys",
+]
 
 Language = Literal["en", "ru"]
 LANGUAGES: tuple[str, ...] = get_args(Language)

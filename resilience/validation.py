@@ -130,9 +130,7 @@ def check_finite(
         if bad.any():
             units = frame.loc[bad, unit].drop_duplicates() if unit and unit in frame else None
             places = (
-                ""
-                if units is None
-                else f" ({unit}: {len(units)}; {shorten(units.astype(str))})"
+                "" if units is None else f" ({unit}: {len(units)}; {shorten(units.astype(str))})"
             )
             raise DataError(
                 text(
@@ -181,6 +179,11 @@ def check_positive(value: float, *, argument: str, zero: bool = False) -> float:
     """Return ``value`` if it is finite and above zero (or at least zero)."""
     if not (np.isfinite(value) and (value > 0 or (zero and value == 0))):
         raise SpecificationError(
-            text("validation.positive", argument=argument, value=value, bound="≥ 0" if zero else "> 0")
+            text(
+                "validation.positive",
+                argument=argument,
+                value=value,
+                bound="≥ 0" if zero else "> 0",
+            )
         )
     return value

@@ -1,0 +1,311 @@
+"""The mixed-model engine: a fitted model in own units from cross-products.
+
+The criterion, its gradient and their sources stand in ``profile.py``, the elimination behind them
+in ``elimination.py`` and the search in ``search.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from resilience.errors import SpecificationError
+from resilience.i18n import text
+from resilience.results import Convergence
+from resilience.stats.crossproducts import CrossProducts
+from resilience.stats.elimination import GroupSolves, solve_groups
+from resilience.stats.profile import (
+    Covariance,
+    Method,
+    Problem,
+    Profile,
+    criterion_in_own_units,
+    evaluate,
+    free_entries,
+    lower_factor,
+    residual_contrast,
+    to_own_units,
+    working_units,
+)
+from resilience.stats.search import optimise
+
+__all__ = ["LevelEffects", "MixedFit", "dependent_columns", "fit_mixed", "mixed_criterion"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LevelEffects:
+    """Predicted effects of one level in the outcome's units.
+
+    Attributes
+    ----------
+    name : str
+        Name of the level.
+    labels : ndarray of shape (n_groups,)
+        Groups' labels.
+    parent : ndarray of shape (n_groups,)
+        Position in the next outer level.
+    terms : tuple of str
+        Random terms.
+    modes : ndarray of shape (n_groups, q)
+        Conditional modes (empirical Bayes predictions).
+    conditional : ndarray of shape (n_groups, q, q)
+        Conditional covariance, coefficients taken as known.
+    prediction : ndarray of shape (n_groups, q, q)
+        Prediction-error covariance, error of the coefficients included.
+    covariance : ndarray of shape (q, q)
+        Covariance of the effects.
+    """
+
+    name: str
+    labels: NDArray[np.object_]
+    parent: NDArray[np.int64]
+    n_rows: NDArray[np.int64]
+    terms: tuple[str, ...]
+    modes: Floats
+    conditional: Floats
+    prediction: Floats
+    covariance: Floats
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MixedFit:
+    r"""A fitted mixed model in the outcome's and the covariates' own units.
+
+    Attributes
+    ----------
+    terms : tuple of str
+        Fixed terms.
+    beta, beta_covariance : ndarray of shape (p,), (p, p)
+        Fixed effects and their covariance.
+    residual_variance : float
+        :math:`\hat\sigma^2`.
+    criterion : float
+        REML criterion or deviance with all constants, as lme4 prints it.
+    method : {"reml", "ml"}
+        Criterion that was minimised.
+    n_rows : int
+        Rows with a positive weight.
+    levels : tuple of LevelEffects
+        Effects from the outermost to the innermost level.
+    convergence : Convergence
+        How the optimisation ended.
+    """
+
+    terms: tuple[str, ...]
+    beta: Floats
+    beta_covariance: Floats
+    residual_variance: float
+    criterion: float
+    method: Method
+    n_rows: int
+    levels: tuple[LevelEffects, ...]
+    convergence: Convergence
+    theta: Floats
+
+
+def fit_mixed(
+    cross: CrossProducts,
+    *,
+    fixed: Sequence[str] | None = None,
+    method: Method = "reml",
+    covariance: dict[str, Covariance] | None = None,
+) -> MixedFit:
+    """Fit a Gaussian mixed model with nested levels from cross-products.
+
+    Parameters
+    ----------
+    cross : CrossProducts
+        Cross-products; the outcome is the last column.
+    fixed : sequence of str, optional
+        Fixed terms; by default all columns but the outcome.  ``"Intercept"`` is the column of ones.
+    method : {"reml", "ml"}
+        Criterion.
+    covariance : dict, optional
+        Per level ``"unstructured"`` (default) or ``"diagonal"``.
+
+    Returns
+    -------
+    MixedFit
+
+    Raises
+    ------
+    SpecificationError
+        If columns are collinear (named), nothing is left for the residual, or the fixed part
+        reproduces the outcome.
+
+    References
+    ----------
+    BatesEtAl2015, section 3.
+    """
+    terms = tuple(cross.columns[:-1] if fixed is None else fixed)
+    working = working_units(cross, terms, covariance or {})
+    at = tuple(working.columns.index(t) for t in terms)
+    _check_rank(working, at, terms)
+    problem = Problem(
+        cross=working,
+        fixed=at,
+        method=method,
+        free=tuple(
+            free_entries(len(v.columns), (covariance or {}).get(v.name, "unstructured"))
+            for v in working.levels
+        ),
+    )
+    theta, convergence = optimise(problem)
+    profile = evaluate(problem, theta)
+    return _in_own_units(problem, theta, profile, convergence, terms)
+
+
+def mixed_criterion(
+    cross: CrossProducts,
+    covariances: Sequence[Floats],
+    *,
+    fixed: Sequence[str] | None = None,
+    method: Method = "reml",
+) -> float:
+    """Return the profiled criterion at given covariances, without any optimisation.
+
+    Parameters
+    ----------
+    cross : CrossProducts
+        Cross-products; the outcome is the last column.
+    covariances : sequence of ndarray of shape (q, q)
+        Per level, covariance of the effects divided by the residual variance, in the own units of
+        the random terms.
+    fixed : sequence of str, optional
+        Fixed terms; by default all columns but the outcome.
+    method : {"reml", "ml"}
+        Criterion.
+
+    Returns
+    -------
+    float
+        Constants included, comparable with lme4's REML criterion or deviance.
+    """
+    terms = tuple(cross.columns[:-1] if fixed is None else fixed)
+    working = working_units(cross, terms, {})
+    problem = Problem(
+        cross=working,
+        fixed=tuple(working.columns.index(t) for t in terms),
+        method=method,
+        free=tuple(free_entries(len(v.columns), "unstructured") for v in working.levels),
+    )
+    factors = []
+    for level, D in zip(working.levels, covariances, strict=True):
+        there = np.linalg.inv(to_own_units(working, level.columns))
+        factors.append(lower_factor(there @ np.asarray(D, dtype=float) @ there.T))
+    profile = evaluate(problem, problem.theta(factors))
+    return criterion_in_own_units(problem, profile)
+
+
+def dependent_columns(gram: Floats, names: Sequence[str], tolerance: float = 1e-10) -> list[str]:
+    """Return the columns that are linear combinations of those before them.
+
+    Parameters
+    ----------
+    gram : ndarray of shape (p, p)
+        :math:`X'X`.
+    names : sequence of str
+        Names of the columns.
+    tolerance : float
+        A column whose residual sum of squares falls below this share of its own is dependent.
+    """
+    reduced = np.array(gram, dtype=float)
+    sizes = np.diag(reduced).copy()
+    found: list[str] = []
+    for k, name in enumerate(names):
+        pivot = reduced[k, k]
+        if pivot <= tolerance * sizes[k] or sizes[k] <= 0:
+            found.append(name)
+            continue
+        rest = slice(k + 1, None)
+        reduced[rest, rest] -= np.outer(reduced[rest, k], reduced[k, rest]) / pivot
+    return found
+
+
+def _check_rank(cross: CrossProducts, at: tuple[int, ...], terms: Sequence[str]) -> None:
+    p = len(at)
+    if cross.n_rows <= p:
+        raise SpecificationError(text("engine.no_residual", p=p, n=cross.n_rows))
+    gram = cross.total[np.ix_(at, at)]
+    dependent = dependent_columns(gram, terms)
+    if dependent:
+        raise SpecificationError(
+            text("engine.collinear", columns=", ".join(repr(d) for d in dependent))
+        )
+    target = cross.total[list(at), -1]
+    rss = float(cross.total[-1, -1] - target @ np.linalg.solve(gram, target)) if p else 1.0
+    if rss <= 1e-11 * max(cross.total[-1, -1], 1e-300):
+        raise SpecificationError(
+            text("engine.perfect_fit", outcome=repr(cross.columns[-1]), rss=f"{rss:.3g}")
+        )
+
+
+def _in_own_units(
+    problem: Problem,
+    theta: Floats,
+    profile: Profile,
+    convergence: Convergence,
+    terms: tuple[str, ...],
+) -> MixedFit:
+    cross = problem.cross
+    unit = cross.scale[-1]
+    sigma2 = profile.residual / profile.denominator * unit**2
+    fixed = list(problem.fixed)
+    back = to_own_units(cross, fixed)
+    shift = np.zeros(len(fixed))
+    if 0 in fixed:
+        shift[fixed.index(0)] = cross.centre[-1]
+    beta = back @ profile.beta * unit + shift
+    covariances = tuple(f @ f.T for f in problem.factors(theta))
+    solves = solve_groups(cross, covariances, profile.elimination)
+    levels = tuple(
+        _level_effects(problem, k, covariances[k], solves, profile, sigma2)
+        for k in range(len(cross.levels))
+    )
+    return MixedFit(
+        terms=terms,
+        beta=beta,
+        beta_covariance=back @ profile.inverse @ back.T * sigma2,
+        residual_variance=float(sigma2),
+        criterion=criterion_in_own_units(problem, profile),
+        method=problem.method,
+        n_rows=cross.n_rows,
+        levels=levels,
+        convergence=convergence,
+        theta=theta,
+    )
+
+
+def _level_effects(
+    problem: Problem,
+    at: int,
+    D: Floats,
+    solves: GroupSolves,
+    profile: Profile,
+    sigma2: float,
+) -> LevelEffects:
+    cross = problem.cross
+    level = cross.levels[at]
+    F, S = solves.to_columns[at], solves.to_self[at]
+    back = to_own_units(cross, level.columns)
+    contrast = residual_contrast(problem, profile)
+    modes = (F @ contrast) @ D @ back.T * cross.scale[-1]
+    conditional = D - D @ S @ D
+    X = D @ F[:, :, list(problem.fixed)]
+    extra = np.einsum("gap,pr,gbr->gab", X, profile.inverse, X, optimize=True)
+    return LevelEffects(
+        name=level.name,
+        labels=level.labels,
+        parent=level.parent,
+        n_rows=level.n_rows,
+        terms=tuple(cross.columns[c] for c in level.columns),
+        modes=modes,
+        conditional=back @ conditional @ back.T * sigma2,
+        prediction=back @ (conditional + extra) @ back.T * sigma2,
+        covariance=back @ D @ back.T * sigma2,
+    )

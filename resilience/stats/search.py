@@ -1,0 +1,189 @@
+"""The search for the optimum of the profiled criterion, with an honest record of how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize
+
+from resilience.results import Convergence
+from resilience.stats.profile import (
+    Problem,
+    evaluate,
+    gradient_in_factors,
+    lower_factor,
+    sensitivities,
+)
+
+__all__ = ["Search", "optimise"]
+
+Floats = NDArray[np.float64]
+
+_SINGULAR = 1e-4  # a relative SD, or eigenvalue ratio, below this counts as zero
+_GRADIENT = 1e-5  # of the criterion per unit of relative variance, times rows / 100
+
+
+@dataclass
+class Search:
+    """Minimise the criterion; keeps the log of every evaluation."""
+
+    problem: Problem
+    log: list[tuple[int, float]]
+    iterations: int = 0
+
+    def value(self, theta: Floats) -> tuple[float, Floats]:
+        """Return criterion and gradient and note the evaluation."""
+        profile = evaluate(self.problem, theta)
+        self.log.append((len(self.log) + 1, profile.criterion))
+        T = sensitivities(self.problem, theta, profile)
+        return profile.criterion, gradient_in_factors(self.problem, theta, T)
+
+    def descend(self, start: Floats) -> tuple[Floats, float, str]:
+        """Return the optimum reached from ``start``, its criterion, the optimiser's words."""
+        found = optimize.minimize(
+            self.value,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=self.problem.bounds,
+            options={"ftol": 1e-15, "gtol": 1e-9, "maxiter": 500, "maxls": 50},
+        )
+        self.iterations += int(found.nit)
+        theta, best = np.asarray(found.x, dtype=float), float(found.fun)
+        for _ in range(3):
+            theta, best, moved = self.newton(theta, best)
+            if not moved:
+                break
+        return theta, best, str(found.message)
+
+    def newton(self, theta: Floats, best: float) -> tuple[Floats, float, bool]:
+        """Take one Newton step in the entries off their bound; L-BFGS-B stops a little early."""
+        free = self.free_entries(theta)
+        if not free.any():
+            return theta, best, False
+        hessian, gradient = self.hessian(theta, free)
+        if np.linalg.eigvalsh(hessian)[0] <= 0:
+            return theta, best, False
+        trial = theta.copy()
+        trial[free] -= np.linalg.solve(hessian, gradient[free])
+        lower = np.array([-np.inf if b[0] is None else b[0] for b in self.problem.bounds])
+        trial = np.maximum(trial, lower)
+        value, _ = self.value(trial)
+        if value < best:
+            self.iterations += 1
+            return trial, value, best - value > 1e-12 * abs(best)
+        return theta, best, False
+
+    def free_entries(self, theta: Floats) -> NDArray[np.bool_]:
+        """Return which entries do not sit on their bound."""
+        diagonal = np.array([b[0] is not None for b in self.problem.bounds])
+        return ~(diagonal & (np.abs(theta) < 1e-8))
+
+    def hessian(self, theta: Floats, free: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+        """Return the Hessian in the free entries by central differences of the exact gradient."""
+        _, gradient = self.value(theta)
+        at = np.flatnonzero(free)
+        rows = []
+        for k in at:
+            step = 1e-5 * max(1.0, abs(theta[k]))
+            up, down = theta.copy(), theta.copy()
+            up[k] += step
+            down[k] -= step
+            rows.append((self.value(up)[1] - self.value(down)[1])[at] / (2 * step))
+        H = np.array(rows)
+        return 0.5 * (H + H.T), gradient
+
+    def leave_boundary(self, theta: Floats) -> Floats | None:
+        """Return a start off the boundary if the criterion falls in that direction, else None."""
+        profile = evaluate(self.problem, theta)
+        T = sensitivities(self.problem, theta, profile)
+        factors = list(self.problem.factors(theta))
+        tolerance = _GRADIENT * max(1.0, self.problem.cross.n_rows / 100.0)
+        for at, (factor, sensitivity) in enumerate(zip(factors, T, strict=True)):
+            D = factor @ factor.T
+            diagonal_only = len(self.problem.free[at]) == len(D)
+            values, vectors = np.linalg.eigh(D)
+            null = vectors[:, values <= max(1e-10, 1e-8 * values[-1])]
+            if null.shape[1] == 0:
+                continue
+            inside = np.diag(np.diag(sensitivity)) if diagonal_only else sensitivity
+            worst, direction = np.linalg.eigh(null.T @ inside @ null)
+            if worst[0] >= -tolerance:
+                continue
+            v = null @ direction[:, 0]
+            for step in (0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4):
+                candidate = D + step * np.outer(v, v)
+                if diagonal_only:
+                    candidate = np.diag(np.diag(candidate))
+                trial = [*factors[:at], lower_factor(candidate), *factors[at + 1 :]]
+                start = self.problem.theta(trial)
+                if evaluate(self.problem, start).criterion < profile.criterion:
+                    return start
+        return None
+
+
+def optimise(problem: Problem) -> tuple[Floats, Convergence]:
+    search = Search(problem=problem, log=[])
+    if problem.n_free == 0:
+        return np.zeros(0), _record(search, np.zeros(0), "no variance parameters")
+    start = problem.theta([0.3 * np.eye(len(level.columns)) for level in problem.cross.levels])
+    theta, best, message = search.descend(start)
+    for _ in range(6):
+        inside = search.leave_boundary(theta)
+        if inside is None:
+            break
+        again, value, message = search.descend(inside)
+        if value >= best - 1e-10 * abs(best):
+            break
+        theta, best = again, value
+    theta = _snap(search, theta, best)
+    return theta, _record(search, theta, message)
+
+
+def _snap(search: Search, theta: Floats, best: float) -> Floats:
+    """Set diagonal entries that are zero up to rounding to exactly zero where nothing is lost."""
+    diagonal = np.array([b[0] is not None for b in search.problem.bounds])
+    small = diagonal & (np.abs(theta) < 1e-3) & (theta != 0.0)
+    for k in np.flatnonzero(small):
+        trial = theta.copy()
+        trial[k] = 0.0
+        value = evaluate(search.problem, trial).criterion
+        if value <= best + 1e-10 * max(1.0, abs(best)):
+            theta = trial
+    return theta
+
+
+def _record(search: Search, theta: Floats, message: str) -> Convergence:
+    problem = search.problem
+    gradient_norm, positive, singular, inside = 0.0, None, False, True
+    if len(theta):
+        _, gradient = search.value(theta)
+        at_bound = np.array([b[0] is not None for b in problem.bounds]) & (theta == 0.0)
+        active = np.where(at_bound, np.minimum(gradient, 0.0), gradient)
+        gradient_norm = float(np.abs(active).max())
+        free = search.free_entries(theta)
+        if free.any():
+            hessian, _ = search.hessian(theta, free)
+            positive = bool(np.linalg.eigvalsh(hessian)[0] > 0)
+        singular = any(_is_singular(f @ f.T) for f in problem.factors(theta))
+        inside = search.leave_boundary(theta) is None
+    small = gradient_norm <= 1e-4 * max(1.0, problem.cross.n_rows / 1000.0)
+    return Convergence(
+        converged=bool(small and inside and positive is not False),
+        n_evaluations=len(search.log),
+        n_iterations=search.iterations,
+        gradient_norm=gradient_norm,
+        hessian_positive=positive,
+        singular=singular,
+        log=tuple(search.log),
+        message=message,
+    )
+
+
+def _is_singular(D: Floats) -> bool:
+    """Tell a zero variance or a correlation of ±1: the factor has a zero pivot."""
+    pivots = np.diag(lower_factor(D))
+    spread = np.sqrt(np.diag(D))
+    return bool((pivots <= _SINGULAR * np.maximum(spread, 1.0)).any())
