@@ -1,7 +1,7 @@
 """The catalogue of wordings in Russian and English.
 
-Wordings are data: ``catalogue/texts/<namespace>.toml`` holds tables ``[key]`` with ``en`` and ``ru``.
-A wording may contain ``{placeholders}`` in the syntax of :meth:`str.format`.
+Wordings are data: ``catalogue/texts/<namespace>.toml`` holds tables ``[key]`` with ``en`` and
+``ru``.  A wording may contain ``{placeholders}`` in the syntax of :meth:`str.format`.
 """
 
 from __future__ import annotations
@@ -36,16 +36,18 @@ class Bilingual(str):
         The two wordings.
     """
 
-    __slots__ = ("en", "ru")
+    en: str
+    ru: str
 
     def __new__(cls, en: str, ru: str) -> Bilingual:
+        """Make a string from the two wordings."""
         self = super().__new__(cls, en)
         self.en = en
         self.ru = ru
         return self
 
-    def __getnewargs__(self) -> tuple[str, str]:
-        return self.en, self.ru
+    def __reduce__(self) -> tuple[type[Bilingual], tuple[str, str]]:
+        return Bilingual, (self.en, self.ru)
 
     def localized(self, lang: str) -> str:
         """Return the wording in ``lang`` (``"en"`` or ``"ru"``)."""

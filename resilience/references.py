@@ -59,7 +59,8 @@ def reference(key: str) -> Reference:
         return _references()[key]
     except KeyError:
         raise SpecificationError(
-            f"reference {key!r} is not in the bibliography; add it to resilience/catalogue/references"
+            f"reference {key!r} is not in the bibliography; "
+            "add it to resilience/catalogue/references"
         ) from None
 
 

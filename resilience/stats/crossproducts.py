@@ -1,13 +1,14 @@
 r"""Cross-products: everything a Gaussian mixed model needs from the data.
 
-With :math:`W = [1 | X | y]` (rows = pupils) and, for group :math:`g` of a level, :math:`Z_g` a subset
-of the columns of :math:`W` restricted to the group's rows, one pass over the rows gives
+With :math:`W = [1 | X | y]` (rows = pupils) and, for group :math:`g` of a level, :math:`Z_g` a
+subset of the columns of :math:`W` restricted to the group's rows, one pass over the rows gives
 
 .. math:: G = W'W \quad (P \times P), \qquad C_g = Z_g' W \quad (q \times P).
 
-Both are sums over rows: they add up over chunks, files and machines.  Columns are centred and scaled
-before they are multiplied, so that a prior score around one million does not cancel away; the column
-of ones is always present, which makes a change of centre a linear map of the small matrices.
+Both are sums over rows: they add up over chunks, files and machines.  Columns are centred and
+scaled before they are multiplied, so that a prior score around one million does not cancel away;
+the column of ones is always present, which makes a change of centre a linear map of the small
+matrices.
 """
 
 from __future__ import annotations
@@ -341,7 +342,7 @@ def _group_sums(
             indicator = sparse.csr_array(
                 (entry, position[rows], np.arange(m + 1)), shape=(m, n_groups)
             )
-            products[:, k] += indicator.T @ part
+            products[:, k] += np.asarray(indicator.T @ part)
     return products
 
 

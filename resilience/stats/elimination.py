@@ -11,7 +11,7 @@ For relative covariances :math:`D_l = \Lambda_l\Lambda_l'` of the levels and
 
 where :math:`o` are the ancestors of :math:`g` and :math:`C` already holds the eliminations of the
 levels inside :math:`g`.  The way back (outer to inner) gives :math:`Z_g'V^{-1}W` and
-:math:`Z_g'V^{-1}Z_g`, from which come the exact gradient, the conditional modes and their variances.
+:math:`Z_g'V^{-1}Z_g`, from which come the exact gradient, the conditional modes and variances.
 Source: BatesEtAl2015, sections 3 and 5; the tree of nested levels is the same elimination repeated.
 """
 

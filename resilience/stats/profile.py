@@ -11,8 +11,8 @@ reduced residual sum of squares and :math:`\hat\sigma^2 = r^2/m`.  The gradient 
    \qquad \frac{\partial d}{\partial \Lambda_l} = 2 T_l \Lambda_l .
 
 A zero variance is a stationary point of :math:`\theta` wherever it is; what decides is :math:`T_l`
-on the null space of :math:`D_l`: a negative eigenvalue there means that the optimum lies inside, and
-the search starts again in that direction.  Source: BatesEtAl2015, equations 32 to 42.
+on the null space of :math:`D_l`: a negative eigenvalue there means that the optimum lies inside,
+and the search starts again in that direction.  Source: BatesEtAl2015, equations 32 to 42.
 """
 
 from __future__ import annotations

@@ -125,6 +125,7 @@ class Search:
 
 
 def optimise(problem: Problem) -> tuple[Floats, Convergence]:
+    """Return the optimal entries of the factors and the record of the search."""
     search = Search(problem=problem, log=[])
     if problem.n_free == 0:
         return np.zeros(0), _record(search, np.zeros(0), "no variance parameters")

@@ -1,0 +1,97 @@
+"""The table of school effects: estimates, two standard errors, ranks, bands."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from resilience.stats.ranking import bands, expected_rank, rank_intervals
+
+__all__ = ["coefficient_table", "effects_table"]
+
+Floats = NDArray[np.float64]
+
+
+def effects_table(
+    *,
+    school_id: NDArray[np.object_],
+    effect: Floats,
+    conditional_variance: Floats,
+    prediction_variance: Floats,
+    prior_variance: float,
+    n_pupils: NDArray[np.int64],
+    n_years: NDArray[np.int64],
+    means: tuple[Floats, Floats],
+) -> pd.DataFrame:
+    """Return one row per school with the glossary's columns.
+
+    Parameters
+    ----------
+    school_id : ndarray of shape (n_schools,)
+        Labels.
+    effect : ndarray of shape (n_schools,)
+        Shrunken effects in outcome units.
+    conditional_variance, prediction_variance : ndarray of shape (n_schools,)
+        Posterior variance with the coefficients taken as known, and prediction-error variance that
+        includes their error.  ``std_error``, the interval, ranks and bands use the latter.
+    prior_variance : float
+        Variance of the effects; reliability is 1 minus conditional over prior variance.
+    n_pupils, n_years : ndarray of shape (n_schools,)
+        Data behind the row.
+    means : (observed, expected), ndarrays of shape (n_schools,)
+        Mean observed result and mean result expected from the fixed part.
+
+    Returns
+    -------
+    DataFrame
+        Sorted by school.
+    """
+    conditional = np.sqrt(np.maximum(conditional_variance, 0.0))
+    std_error = np.sqrt(np.maximum(prediction_variance, 0.0))
+    z = float(stats.norm.ppf(0.975))
+    trusted = (
+        1.0 - conditional_variance / prior_variance if prior_variance > 0 else np.zeros_like(effect)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p_above = stats.norm.cdf(np.where(std_error > 0, effect / std_error, np.sign(effect) * 99))
+    low, high = rank_intervals(effect, std_error)
+    return pd.DataFrame(
+        {
+            "school_id": school_id,
+            "effect": effect,
+            "std_error": std_error,
+            "conditional_sd": conditional,
+            "conf_low": effect - z * std_error,
+            "conf_high": effect + z * std_error,
+            "reliability": np.clip(trusted, 0.0, 1.0),
+            "n_pupils": n_pupils.astype(np.int64),
+            "n_years": n_years.astype(np.int64),
+            "observed_mean": means[0],
+            "expected_mean": means[1],
+            "rank_expected": expected_rank(effect, std_error),
+            "rank_low": low,
+            "rank_high": high,
+            "p_above_zero": p_above,
+            "band": bands(p_above),
+        }
+    ).infer_objects()
+
+
+def coefficient_table(terms: tuple[str, ...], beta: Floats, covariance: Floats) -> pd.DataFrame:
+    """Return ``term estimate std_error statistic p_value conf_low conf_high`` at 95 %."""
+    std_error = np.sqrt(np.diag(covariance))
+    z = float(stats.norm.ppf(0.975))
+    statistic = beta / std_error
+    return pd.DataFrame(
+        {
+            "term": list(terms),
+            "estimate": beta,
+            "std_error": std_error,
+            "statistic": statistic,
+            "p_value": 2.0 * stats.norm.sf(np.abs(statistic)),
+            "conf_low": beta - z * std_error,
+            "conf_high": beta + z * std_error,
+        }
+    )

@@ -1,0 +1,184 @@
+"""Before the cross-products: gaps, standardisation and school composition."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from resilience.data.design import check_rows, formula_columns
+from resilience.errors import DataError, WeakDataWarning
+from resilience.i18n import text
+from resilience.stats.crossproducts import CrossProducts
+from resilience.stats.mixed import fit_mixed
+from resilience.validation import check_columns, check_not_empty, check_numeric
+from resilience.value_added.specification import Composition, Intake
+
+__all__ = ["Prepared", "composition_mean", "prepare"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Prepared:
+    """A frame ready for the design.
+
+    Attributes
+    ----------
+    data : DataFrame
+        Rows that stay, with the columns added.
+    formula : str
+        The formula with the terms that the intake added.
+    added : tuple of str
+        Terms that the intake added.
+    n_dropped : int
+        Rows dropped because of gaps.
+    """
+
+    data: pd.DataFrame
+    formula: str
+    added: tuple[str, ...]
+    n_dropped: int
+
+
+def prepare(
+    data: pd.DataFrame,
+    formula: str,
+    intake: Intake,
+    *,
+    groups: Sequence[str],
+    time: str | None,
+    extra: Sequence[str] = (),
+) -> Prepared:
+    """Handle gaps, standardise, and add composition columns.
+
+    Raises
+    ------
+    DataError
+        For unknown columns, gaps under ``missing="raise"``, groups of standardisation without
+        spread, or an empty table.
+    """
+    parts = formula_columns(formula)
+    check_not_empty(data, table="data")
+    keys = [*groups, *([time] if time else []), *extra]
+    used = [*parts.variables, parts.outcome, *intake.composition, *keys, *intake.standardize_by]
+    check_columns(data, dict.fromkeys(used), table="data")
+    check_numeric(data, [parts.outcome], table="data")
+    frame = data.copy()
+    added: list[str] = []
+    frame, n_dropped, indicators = _gaps(
+        frame, parts.variables, [parts.outcome, *keys], intake, groups
+    )
+    added += indicators
+    if intake.standardize_by:
+        priors = [c for c in intake.prior if c in parts.variables]
+        frame = _standardised(frame, [parts.outcome, *priors], list(intake.standardize_by))
+    cells = [groups[-1], *([time] if time else [])]
+    for name, how in intake.composition.items():
+        check_numeric(frame, [name], table="data")
+        frame[f"{name}_mean"] = composition_mean(frame, name, cells, how=how)
+        added.append(f"{name}_mean")
+    right = " + ".join([parts.right, *added])
+    return Prepared(
+        data=frame, formula=f"{parts.outcome} ~ {right}", added=tuple(added), n_dropped=n_dropped
+    )
+
+
+def _gaps(
+    frame: pd.DataFrame,
+    covariates: Sequence[str],
+    strict: Sequence[str],
+    intake: Intake,
+    groups: Sequence[str],
+) -> tuple[pd.DataFrame, int, list[str]]:
+    names = list(dict.fromkeys([*covariates, *intake.composition]))
+    if intake.missing == "raise":
+        check_rows(frame, [*names, *strict], table="data", unit=groups[-1])
+        return frame, 0, []
+    if intake.missing == "indicator":
+        check_rows(frame, list(strict), table="data", unit=groups[-1])
+        indicators: list[str] = []
+        for name in names:
+            gap = frame[name].isna()
+            if gap.any():
+                check_numeric(frame, [name], table="data")
+                frame[name] = frame[name].astype(float).fillna(frame[name].mean())
+                frame[f"{name}_missing"] = gap.astype(float)
+                indicators.append(f"{name}_missing")
+        return frame, 0, indicators
+    kept = frame.dropna(subset=[*names, *strict])
+    n_dropped = len(frame) - len(kept)
+    if n_dropped:
+        schools = frame.loc[frame.index.difference(kept.index), groups[-1]].nunique()
+        share = n_dropped / len(frame)
+        warnings.warn(
+            WeakDataWarning(
+                text(
+                    "value_added.dropped",
+                    n=n_dropped,
+                    share=f"{100 * share:.1f}",
+                    schools=schools,
+                )
+            ),
+            stacklevel=4,
+        )
+    check_not_empty(kept, table="data")
+    return kept, n_dropped, []
+
+
+def _standardised(frame: pd.DataFrame, columns: list[str], by: list[str]) -> pd.DataFrame:
+    cells = frame.groupby(by, observed=True, sort=True)[columns]
+    spread = cells.transform("std", ddof=0)
+    flat = spread.isna() | (spread <= 0)
+    if flat.any(axis=None):
+        first = frame.loc[flat.any(axis=1), by].iloc[0]
+        raise DataError(
+            text("value_added.flat", by=" × ".join(by), cell="/".join(str(v) for v in first))
+        )
+    frame[columns] = (frame[columns] - cells.transform("mean")) / spread
+    return frame
+
+
+def composition_mean(
+    frame: pd.DataFrame, name: str, cells: Sequence[str], *, how: Composition
+) -> pd.Series[float]:
+    r"""Return the school composition of an intake variable, one value per row.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One row per pupil.
+    name : str
+        Intake variable.
+    cells : sequence of str
+        School, or school and year.
+    how : {"latent", "mean", "leave_one_out"}
+        ``latent`` is :math:`m + \lambda_j(\bar x_j - m)` with :math:`\lambda_j` from a null model
+        of the variable itself; a pupil alone in a cell gets the overall mean under
+        ``leave_one_out``.
+
+    Returns
+    -------
+    Series
+        In the variable's own units, indexed as the frame.
+    """
+    x = frame[name].astype(float)
+    grouped = x.groupby([frame[c] for c in cells], observed=True)
+    mean = grouped.transform("mean")
+    size = grouped.transform("size").astype(float)
+    if how == "mean":
+        return mean
+    if how == "leave_one_out":
+        others = (mean * size - x) / (size - 1.0).where(size > 1, np.nan)
+        return others.fillna(float(x.mean()))
+    codes = grouped.ngroup().to_numpy()
+    cross = CrossProducts.from_arrays(
+        np.empty((len(x), 0)),
+        x.to_numpy(dtype=np.float64),
+        columns=[name],
+        groups=[("cell", codes, ["Intercept"])],
+    )
+    null = fit_mixed(cross)
+    shrunken = null.beta[0] + null.levels[0].modes[:, 0]
+    return pd.Series(shrunken[codes], index=frame.index)

@@ -1,0 +1,196 @@
+"""Results of value-added models: frozen, tabular, free of pupils."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from resilience.errors import SpecificationError
+from resilience.i18n import text
+from resilience.results import Convergence, Results
+from resilience.stats.ranking import comparative_multiplier, separated_pairs
+from resilience.value_added.preparation import prepare
+from resilience.value_added.specification import Intake
+
+if TYPE_CHECKING:
+    from formulaic import ModelSpec
+
+__all__ = ["EffectsResults", "ValueAddedResults"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EffectsResults(Results):
+    """What every model of school effects returns.
+
+    Attributes
+    ----------
+    formula : str
+        Formula as fitted, added composition terms included.
+    group, time : str, str or None
+        School column and year column.
+    method : {"reml", "ml"}
+        Criterion that was minimised.
+    criterion : float
+        REML criterion or deviance with all constants.
+    fixed_effects : DataFrame
+        ``term estimate std_error statistic p_value conf_low conf_high``.
+    variance_components : DataFrame
+        ``group term variance std_dev correlation``; the residual is the last row.
+    school_effects : DataFrame
+        One row per school; columns in the glossary.  ``std_error`` includes the error of the fixed
+        effects, ``conditional_sd`` does not.
+    school_years : DataFrame
+        ``school_id [year] residual sampling_variance n_pupils``: observed minus expected mean of
+        each school (and year) before any shrinkage.
+    variances : dict
+        ``persistent``, ``transient`` (0 without a year level) and ``residual`` variance.
+    convergence : Convergence
+        How the optimisation ended.
+    """
+
+    formula: str
+    group: str
+    time: str | None
+    method: str
+    criterion: float
+    fixed_effects: pd.DataFrame
+    variance_components: pd.DataFrame
+    school_effects: pd.DataFrame
+    school_years: pd.DataFrame
+    variances: dict[str, float]
+    convergence: Convergence
+    level: float = 0.95
+
+    @property
+    def n_schools(self) -> int:
+        """Number of schools."""
+        return len(self.school_effects)
+
+    @property
+    def n_pupils(self) -> int:
+        """Number of pupils (or pupil results) behind the effects."""
+        return int(self.school_effects["n_pupils"].sum())
+
+    @cached_property
+    def icc(self) -> float:
+        """Share of the unexplained variance that lies between schools and lasts, 0 to 1."""
+        total = sum(self.variances.values())
+        return self.variances["persistent"] / total if total > 0 else float("nan")
+
+    @cached_property
+    def comparative_multiplier(self) -> float:
+        """Multiplier k of bars ±k·SE whose gap means a 5 % test of two schools."""
+        return comparative_multiplier(self.school_effects["std_error"].to_numpy())
+
+    def pairs(self, *, multiplier: float = 1.39) -> pd.DataFrame:
+        """Return all pairs of schools with ``school_id other_id difference separated``.
+
+        Raises
+        ------
+        SpecificationError
+            Above 5,000 schools, where the table would have more than twelve million rows.
+        """
+        table = self.school_effects
+        if len(table) > 5000:
+            raise SpecificationError(text("value_added.pairs", n=len(table)))
+        first, second = np.triu_indices(len(table), 1)
+        names = table["school_id"].to_numpy()
+        effect = table["effect"].to_numpy()
+        return pd.DataFrame(
+            {
+                "school_id": names[first],
+                "other_id": names[second],
+                "difference": effect[first] - effect[second],
+                "separated": separated_pairs(
+                    effect, table["std_error"].to_numpy(), multiplier=multiplier
+                ),
+            }
+        )
+
+    def tidy(self) -> pd.DataFrame:
+        """Return the fixed effects, one row per term."""
+        return self.fixed_effects.copy()
+
+    def glance(self) -> pd.DataFrame:
+        """Return one row: sizes, criterion, variance shares, convergence."""
+        return pd.DataFrame(
+            {
+                "n_schools": [self.n_schools],
+                "n_pupils": [self.n_pupils],
+                "method": [self.method],
+                "criterion_value": [self.criterion],
+                "icc": [self.icc],
+                "mean_reliability": [float(self.school_effects["reliability"].mean())],
+                "converged": [self.convergence.converged],
+                "singular": [self.convergence.singular],
+            }
+        )
+
+    def augment(self, data: pd.DataFrame) -> pd.DataFrame:
+        """Return ``data`` with each school's effect, interval and band."""
+        if self.group not in data.columns:
+            raise SpecificationError(
+                text("value_added.augment_group", group=repr(self.group), n=len(data))
+            )
+        columns = ["effect", "std_error", "conf_low", "conf_high", "band"]
+        table = self.school_effects.set_index("school_id")[columns]
+        return data.join(table, on=self.group)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ValueAddedResults(EffectsResults):
+    """Results of `ValueAddedModel`.
+
+    Attributes
+    ----------
+    school_slopes : DataFrame
+        ``school_id term estimate std_error``: deviation of each school's slope; empty without
+        random slopes.
+    outer_effects : DataFrame
+        ``group unit_id effect std_error``: effects of the levels outside the school; empty
+        without such levels.
+    intake : Intake
+        What was prepared before the fit.
+    n_dropped : int
+        Rows dropped because of gaps.
+    spec : formulaic.ModelSpec
+        The learnt design of the fixed part.
+    """
+
+    school_slopes: pd.DataFrame
+    outer_effects: pd.DataFrame
+    intake: Intake
+    source_formula: str
+    n_dropped: int
+    spec: ModelSpec
+
+    def augment(self, data: pd.DataFrame) -> pd.DataFrame:
+        """Return ``data`` with ``fitted``, ``fitted_with_effects`` and ``pupil_residual``.
+
+        Rows of schools that were not in the fit get the fixed part alone.
+        """
+        prepared = prepare(
+            data,
+            self.source_formula,
+            self.intake,
+            groups=[self.group],
+            time=self.time,
+        )
+        X = np.asarray(self.spec.get_model_matrix(prepared.data), dtype=float)
+        fitted = X @ self.fixed_effects["estimate"].to_numpy()
+        effect = (
+            prepared.data[self.group]
+            .map(self.school_effects.set_index("school_id")["effect"])
+            .fillna(0.0)
+            .to_numpy(dtype=float)
+        )
+        outcome = self.formula.partition("~")[0].strip()
+        result = prepared.data.copy()
+        result["fitted"] = fitted
+        result["fitted_with_effects"] = fitted + effect
+        result["pupil_residual"] = result[outcome].to_numpy(dtype=float) - fitted - effect
+        return result
