@@ -175,7 +175,7 @@ def composition_mean(
     codes = grouped.ngroup().to_numpy()
     cross = CrossProducts.from_arrays(
         np.empty((len(x), 0)),
-        x.to_numpy(dtype=np.float64),
+        np.asarray(x, dtype=np.float64),
         columns=[name],
         groups=[("cell", codes, ["Intercept"])],
     )
