@@ -18,6 +18,7 @@ from resilience.i18n import text
 __all__ = ["Indicator", "SocialPassport", "passport_shares"]
 
 SHARE_DIGITS = 4
+SMALLEST_SHARE = 0.0001
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +43,15 @@ class Indicator:
     source: str = OUR_CHOICE
 
     def __post_init__(self) -> None:
-        if not 0 < self.share < 1:
+        if not SMALLEST_SHARE <= self.share <= 1 - SMALLEST_SHARE:
             raise SpecificationError(
                 text(
                     "simulation.range",
                     parameter=f"Indicator({self.name!r}).share",
                     value=self.share,
-                    low="0 (excluded)",
-                    high="1 (excluded)",
+                    kind=text("simulation.number"),
+                    low=SMALLEST_SHARE,
+                    high=1 - SMALLEST_SHARE,
                 )
             )
 
@@ -98,6 +100,7 @@ class SocialPassport:
                         "simulation.range",
                         parameter=f"SocialPassport.{name}",
                         value=repr(value),
+                        kind=text("simulation.number"),
                         low="0",
                         high="5",
                     )

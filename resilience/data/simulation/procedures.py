@@ -98,16 +98,16 @@ class Procedure:
         upper[-1] = np.inf
         cumulative = ndtr((upper - np.asarray(mean)[..., None]) / spread)
         at = np.diff(cumulative, axis=-1, prepend=0.0)
-        return np.asarray(at @ self._fails_at(raw), dtype=np.float64)
+        return np.asarray(at @ self._fails_at(raw))
 
     def _fails_at(self, raw: Integers) -> Floats:
         """Return the probability of mark 2 at each raw score."""
-        fails = (self.scale.band_of(raw) == 2).astype(np.float64)
+        fails: Floats = (self.scale.band_of(raw) == 2).astype(np.float64)
         if self.scale.geometry is None or self.part is None:
             return fails
         points = self.part[1]
         short = hypergeom.cdf(self.scale.geometry - 1, self.scale.maximum, points, raw)
-        return np.asarray(np.where(fails == 1, 1.0, short), dtype=np.float64)
+        return np.asarray(np.where(fails == 1, 1.0, short))
 
 
 def make_procedure(assessment: Assessment, subject: str, grade: int) -> Procedure:
