@@ -23,6 +23,7 @@ MAD_TO_SD = 1.4826
 # Below this number of yearly changes their median deviation is too loose to replace theory.
 FEWEST_CHANGES = 10
 FEWEST_PAIRS_FOR_CORRELATION = 3
+FAR_TOO_SMALL = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,10 +38,14 @@ class ReportingError:
     source : tuple of str
         Per item ``years`` (from yearly changes), ``binomial`` (from the number of pupils) or
         ``none`` (a number seen in one year, or one that never changes).
+    understated : ndarray of bool of shape (n_rows,)
+        School-years too small for the common error of an item: their number of pupils alone
+        implies more than twice its variance.
     """
 
     variance: Floats
     source: tuple[ErrorSource, ...]
+    understated: npt.NDArray[np.bool_]
 
 
 def year_pairs(table: SchoolTable) -> tuple[Integers, Integers]:
@@ -63,6 +68,9 @@ def reporting_error(
     yearly changes, or where most schools hand in the same number again (MAD 0), the binomial
     variance of the share divided by d_k².
 
+    The yearly changes give one error for schools of all sizes, the typical one.  Where schools
+    differ much in size it is too small for the smallest, which `understated` marks.
+
     Parameters
     ----------
     table : SchoolTable
@@ -76,6 +84,7 @@ def reporting_error(
     """
     before, after = year_pairs(table)
     variance = np.zeros_like(signed)
+    understated = np.zeros(signed.shape[0], dtype=bool)
     source: list[ErrorSource] = []
     for k, item in enumerate(items):
         centred = _without_year_means(signed[:, k], table.year)
@@ -86,14 +95,16 @@ def reporting_error(
             if change.size >= FEWEST_CHANGES
             else 0.0
         )
+        on_scale = transform_error_variance(table.values[:, k], table.n_pupils, item.transform)
+        by_size = on_scale / base_sd[k] ** 2
         if spread > 0:
             variance[:, k] = 0.5 * spread**2
+            understated |= np.nan_to_num(by_size) > FAR_TOO_SMALL * variance[:, k]
             source.append("years")
             continue
-        on_scale = transform_error_variance(table.values[:, k], table.n_pupils, item.transform)
-        variance[:, k] = on_scale / base_sd[k] ** 2
+        variance[:, k] = by_size
         source.append("none" if item.transform == "number" else "binomial")
-    return ReportingError(variance=variance, source=tuple(source))
+    return ReportingError(variance=variance, source=tuple(source), understated=understated)
 
 
 def _without_year_means(values: Floats, year: Integers) -> Floats:

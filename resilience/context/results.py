@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from resilience.context.description import cronbach_alpha, factor_omega
 from resilience.errors import SpecificationError
@@ -35,7 +35,8 @@ class ContextIndexResults(Results):
         weight_set context_reason``.  Index points: 50 and 10 are the mean and SD over the pupils
         of the base year; higher = more favourable.
     weights : DataFrame
-        ``term estimate conf_low conf_high direction``: the weight of each item after signing.
+        ``term estimate conf_low conf_high direction``: the weight of each item after signing
+        (estimated ones are shrunken: their proportions make the index, its scale is the anchor's).
         With ``previous_years`` those used for the latest year, with ``cross_fitted`` those of a
         fit to all schools (the scores use `weight_sets`); the interval is NaN where the weights
         are not estimated.
@@ -43,7 +44,7 @@ class ContextIndexResults(Results):
         ``weight_set term estimate direction``: every vector of weights a score was made with.
     fits : DataFrame
         One row per set of weights: ``weight_set applied_to fitted_on n_schools n_school_years
-        penalty between_variance r2_cv raw_mean raw_sd``.
+        penalty calibration_slope between_variance r2_cv raw_mean raw_sd``.
     items : DataFrame
         ``term role direction transform base_mean base_sd missing_share reporting_sd error_source
         lag1_correlation``: with `fits` and `weights` enough to redo a score by hand.
@@ -178,7 +179,7 @@ class ContextIndexResults(Results):
             distance = gate - shrunken[rows]
             certain = spread == 0
             safe = np.where(certain, 1.0, spread)
-            probability[rows] = np.where(certain, distance >= 0, norm.cdf(distance / safe))
+            probability[rows] = np.where(certain, distance >= 0, ndtr(distance / safe))
         table["context_index_shrunken"] = shrunken
         table["probability_adverse"] = probability
         return table

@@ -82,19 +82,23 @@ class RidgeFit:
     ----------
     weights : ndarray of shape (n_items,)
         At least 0, outcome units per base-year SD of the item.
+    slope : float
+        Of the outcome on z'w without penalty, at least 1: the index has no scale of its own, so
+        what it explains is judged without the shrinkage of its weights.
     intercepts : ndarray of shape (n_periods,)
-        One per year.
+        One per year, for the line with `slope`.
     multiplier : float
         Penalty in units of mean diag(Z'ΩZ).
     between_variance : float
         τ², squared outcome units.
     r2_cv : float
-        Cross-validated R² at the chosen penalty.
+        Cross-validated R² of that line at the chosen penalty.
     n_rows, n_schools : int
         Size of the data used.
     """
 
     weights: Floats
+    slope: float
     intercepts: Floats
     multiplier: float
     between_variance: float
@@ -103,8 +107,8 @@ class RidgeFit:
     n_schools: int
 
     def predict(self, rows: RidgeRows) -> Floats:
-        """Return α_t + z'w per row."""
-        return self.intercepts[rows.period] + rows.items @ self.weights
+        """Return α_t + slope·z'w per row."""
+        return np.asarray(self.intercepts[rows.period] + self.slope * (rows.items @ self.weights))
 
 
 def assign_folds(schools: Integers, folds: int, generator: np.random.Generator) -> Integers:
@@ -151,12 +155,42 @@ def _cross_products(rows: RidgeRows, weights: Floats) -> Floats:
     return np.asarray((block * weights[:, None]).T @ block)
 
 
-def solve(products: Floats, n_periods: int, multiplier: float) -> tuple[Floats, Floats]:
-    r"""Minimise Σ ω(y − α_t − z'w)² + λ|w|² under w ≥ 0 from its cross-products.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Centred:
+    """Cross-products with the years' intercepts eliminated: ω-weighted centring within years."""
 
-    The intercepts are eliminated first (weighted centring within years); with the Cholesky factor
-    L of the centred Z'ΩZ + λI the problem is ``lsq_linear`` on L', which is the compressed form of
-    ω-weighted rows augmented by √λ·I.
+    inner: Floats
+    moment: Floats
+    means: Floats  # of [items | outcome] per year, one column per year
+    total: Floats  # weight of each year
+
+    @classmethod
+    def of(cls, products: Floats, n_periods: int) -> _Centred:
+        t = n_periods
+        total = np.diag(products)[:t]
+        means = products[t:, :t] / np.where(total > 0, total, 1.0)
+        rest = products[t:, t:] - means @ products[:t, t:]
+        return cls(inner=rest[:-1, :-1], moment=rest[:-1, -1], means=means, total=total)
+
+    def slope(self, weights: Floats) -> float:
+        """Return the unpenalised regression of the outcome on the index z'w."""
+        spread = float(weights @ self.inner @ weights)
+        return float(weights @ self.moment) / spread if spread > 0 else 1.0
+
+    def intercepts(self, coefficients: Floats) -> Floats:
+        """Return one level per year; a year without rows takes the mean of the others."""
+        levels = self.means[-1] - self.means[:-1].T @ coefficients
+        present = self.total > 0
+        if not present.all():
+            levels[~present] = np.average(levels[present], weights=self.total[present])
+        return np.asarray(levels)
+
+
+def solve(products: Floats, n_periods: int, multiplier: float) -> Floats:
+    r"""Return the minimiser of Σ ω(y − α_t − z'w)² + λ|w|² under w ≥ 0 from its cross-products.
+
+    The intercepts are eliminated first; with the Cholesky factor L of the centred Z'ΩZ + λI the
+    problem is ``lsq_linear`` on L', the compressed form of ω-weighted rows augmented by √λ·I.
 
     Parameters
     ----------
@@ -169,26 +203,17 @@ def solve(products: Floats, n_periods: int, multiplier: float) -> tuple[Floats, 
 
     Returns
     -------
-    weights : ndarray of shape (n_items,)
-    intercepts : ndarray of shape (n_periods,)
-        A year without rows takes the mean of the other intercepts.
+    ndarray of shape (n_items,)
     """
-    t = n_periods
-    total = np.diag(products)[:t]
-    present = total > 0
-    safe = np.where(present, total, 1.0)
-    cross = products[t:, :t] / safe
-    centred = products[t:, t:] - cross @ products[:t, t:]
-    inner, moment = centred[:-1, :-1], centred[:-1, -1]
-    penalty = multiplier * max(float(np.mean(np.diag(inner))), np.finfo(float).tiny)
-    factor = np.linalg.cholesky(inner + penalty * np.eye(moment.size))
-    target = np.linalg.solve(factor, moment)
+    centred = _Centred.of(products, n_periods)
+    scale = float(np.mean(np.diag(centred.inner)))
+    if scale <= 0:  # no item varies among these rows
+        return np.zeros(centred.moment.size)
+    penalised = centred.inner + multiplier * scale * np.eye(centred.moment.size)
+    factor = np.linalg.cholesky(penalised)
+    target = np.linalg.solve(factor, centred.moment)
     found = lsq_linear(factor.T, target, bounds=(0, np.inf), method="bvls")
-    weights = np.maximum(found.x, 0.0) + 0.0
-    intercepts = cross[-1] - cross[:-1].T @ weights
-    if not present.all():
-        intercepts[~present] = np.average(intercepts[present], weights=total[present])
-    return weights, intercepts
+    return np.asarray(np.maximum(found.x, 0.0) + 0.0)
 
 
 def _fold_products(
@@ -220,7 +245,8 @@ def fit_ridge(rows: RidgeRows, folds: int, generator: np.random.Generator) -> Ri
 
     ω = 1/(τ² + σ²/n); λ is taken from 20 log-spaced values, 1e-3 to 1e3 times mean diag(Z'ΩZ), by
     cross-validation with all years of a school in one fold: the largest λ whose mean loss exceeds
-    the smallest by at most one standard error over the folds.
+    the smallest by at most one standard error over the folds.  R² is that of the index: each fold
+    predicts with its weights on the unpenalised line of results on z'w.
 
     Parameters
     ----------
@@ -241,26 +267,35 @@ def fit_ridge(rows: RidgeRows, folds: int, generator: np.random.Generator) -> Ri
     fold_of_school = assign_folds(schools, folds, generator)
     fold_of_row = fold_of_school[np.searchsorted(schools, rows.school)]
     products = _fold_products(rows, omega, fold_of_row, folds)
-    predicted = np.empty((MULTIPLIERS.size, len(rows)))
+    residual = np.empty((MULTIPLIERS.size, len(rows)))
+    calibrated = np.empty((MULTIPLIERS.size, len(rows)))
     for f, training in enumerate(_training(products)):
         mine = fold_of_row == f
-        held_out = rows.where(mine)
+        held_out, centred = rows.where(mine), _Centred.of(training, rows.n_periods)
         for m, multiplier in enumerate(MULTIPLIERS):
-            weights, intercepts = solve(training, rows.n_periods, float(multiplier))
-            predicted[m, mine] = intercepts[held_out.period] + held_out.items @ weights
-    chosen = _one_standard_error(rows.outcome - predicted, omega, fold_of_row, folds)
-    weights, intercepts = solve(
-        np.sum(products, axis=0), rows.n_periods, float(MULTIPLIERS[chosen])
-    )
+            weights = solve(training, rows.n_periods, float(multiplier))
+            residual[m, mine] = held_out.outcome - _predict(held_out, centred, weights)
+            line = weights * centred.slope(weights)
+            calibrated[m, mine] = _predict(held_out, centred, line)
+    chosen = _one_standard_error(residual, omega, fold_of_row, folds)
+    whole = np.sum(products, axis=0)
+    weights = solve(whole, rows.n_periods, float(MULTIPLIERS[chosen]))
+    centred = _Centred.of(whole, rows.n_periods)
+    slope = centred.slope(weights)
     return RidgeFit(
         weights=weights,
-        intercepts=intercepts,
+        slope=slope,
+        intercepts=centred.intercepts(weights * slope),
         multiplier=float(MULTIPLIERS[chosen]),
         between_variance=tau2,
-        r2_cv=explained_share(rows, omega, predicted[chosen]),
+        r2_cv=explained_share(rows, omega, calibrated[chosen]),
         n_rows=len(rows),
         n_schools=int(schools.size),
     )
+
+
+def _predict(rows: RidgeRows, centred: _Centred, coefficients: Floats) -> Floats:
+    return np.asarray(centred.intercepts(coefficients)[rows.period] + rows.items @ coefficients)
 
 
 def _one_standard_error(residual: Floats, omega: Floats, fold_of_row: Integers, folds: int) -> int:
@@ -297,6 +332,6 @@ def bootstrap_weights(
     share = np.full(schools.size, 1 / schools.size)
     counts = generator.multinomial(schools.size, share, size=n_bootstrap).astype(float)
     products = (counts @ own).reshape(n_bootstrap, size, size)
-    return np.array([solve(p, rows.n_periods, fit.multiplier)[0] for p in products]).reshape(
+    return np.array([solve(p, rows.n_periods, fit.multiplier) for p in products]).reshape(
         n_bootstrap, rows.items.shape[1]
     )

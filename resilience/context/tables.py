@@ -76,6 +76,7 @@ def fits_table(weighting: Weighting, scored: Scored) -> pd.DataFrame:
             "n_schools": pd.array([f.n_schools if f else None for f in fits], dtype="Int64"),
             "n_school_years": pd.array([f.n_rows if f else None for f in fits], dtype="Int64"),
             "penalty": [f.multiplier if f else np.nan for f in fits],
+            "calibration_slope": [f.slope if f else np.nan for f in fits],
             "between_variance": [f.between_variance if f else np.nan for f in fits],
             "r2_cv": [f.r2_cv if f else np.nan for f in fits],
             "raw_mean": scored.raw_mean,
