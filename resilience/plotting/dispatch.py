@@ -1,0 +1,58 @@
+"""``plot(result)``: the figure that belongs to a kind of result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from resilience.errors import SpecificationError
+from resilience.i18n import text
+from resilience.plotting.caterpillar import plot_caterpillar
+from resilience.plotting.verdicts import plot_verdicts
+from resilience.plotting.weights import plot_weights
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["plot"]
+
+# By the class's name, so that drawing one kind of result does not import the rooms of the others.
+_PLOTS: dict[str, Callable[..., Axes]] = {
+    "ValueAddedResults": plot_caterpillar,
+    "SchoolLevelResults": plot_caterpillar,
+    "ContextIndexResults": plot_weights,
+    "DetectionResults": plot_verdicts,
+}
+
+
+def plot(result: Any, *, ax: Axes | None = None, lang: str = "en") -> Axes:
+    """Draw the figure that belongs to this kind of result.
+
+    Value-added results give the caterpillar of school effects, a context index its weights,
+    a detection the count of verdicts by rule.
+
+    Parameters
+    ----------
+    result : Results
+        What a model, an index or a detection returned.
+    ax : Axes, optional
+        Axes to draw on; new ones by default.
+    lang : {"en", "ru"}
+        Language of the labels.
+
+    Returns
+    -------
+    Axes
+        The axes drawn on.
+
+    Raises
+    ------
+    SpecificationError
+        If no figure belongs to this class.
+    """
+    for kind in type(result).__mro__:
+        if kind.__name__ in _PLOTS:
+            return _PLOTS[kind.__name__](result, ax=ax, lang=lang)
+    raise SpecificationError(
+        text("plotting.no_plot", kind=type(result).__name__, options=", ".join(sorted(_PLOTS)))
+    )

@@ -1,0 +1,130 @@
+"""What a plot takes from a result or from a bare table: frames, levels, names, nothing computed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from resilience.errors import DataError, SpecificationError
+from resilience.i18n import Bilingual, text
+from resilience.validation import check_columns, check_fraction
+
+__all__ = [
+    "effects_of",
+    "figure_names",
+    "interval_kind",
+    "interval_note",
+    "latest_scores",
+    "level_of",
+    "rules_of",
+    "school_names",
+    "scores_of",
+]
+
+
+def effects_of(va: Any) -> pd.DataFrame:
+    """Return the table of school effects of a result, or the table itself."""
+    return _frame_of(va, "school_effects")
+
+
+def scores_of(index: Any) -> pd.DataFrame:
+    """Return the table of context scores of a result, or the table itself."""
+    return _frame_of(index, "scores")
+
+
+def _frame_of(source: Any, attribute: str) -> pd.DataFrame:
+    frame = source if isinstance(source, pd.DataFrame) else getattr(source, attribute, None)
+    if not isinstance(frame, pd.DataFrame):
+        raise SpecificationError(
+            text("plotting.no_frame", kind=type(source).__name__, attribute=attribute)
+        )
+    return frame
+
+
+def level_of(va: Any, level: float | None) -> float | None:
+    """Return the coverage of the intervals: the result's own, or the one the caller states."""
+    own = None if isinstance(va, pd.DataFrame) else getattr(va, "level", None)
+    if level is None:
+        return None if own is None else float(own)
+    check_fraction(level, argument="level", closed=False)
+    if own is not None and not np.isclose(own, level):
+        raise SpecificationError(text("plotting.level", level=level, own=own))
+    return float(level)
+
+
+def interval_kind(effects: pd.DataFrame) -> Literal["std_error", "conditional_sd", "unknown"]:
+    """Return which column of errors the intervals of the table rest on.
+
+    Published systems differ in the standard error they print, so the table is read: the half-width
+    of its intervals is a constant multiple of one of its columns.
+    """
+    half = (effects["conf_high"] - effects["conf_low"]).to_numpy(dtype=float) / 2
+    names: tuple[Literal["std_error", "conditional_sd"], ...] = ("std_error", "conditional_sd")
+    for name in names:
+        if name not in effects:
+            continue
+        error = effects[name].to_numpy(dtype=float)
+        used = (error > 0) & np.isfinite(half)
+        ratio = half[used] / error[used]
+        if used.any() and np.ptp(ratio) < 1e-6 * ratio.mean():
+            return name
+    return "unknown"
+
+
+def interval_note(effects: pd.DataFrame, level: float | None) -> Bilingual:
+    """Return which interval the table holds and which standard error it rests on."""
+    percent = "" if level is None else f"{100 * level:g} %"
+    return text(f"plotting.interval_{interval_kind(effects)}", level=percent)
+
+
+def latest_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return each school's context score of its latest year, one row per school."""
+    check_columns(scores, ["school_id", "context_index"], table="context_scores")
+    if "year" in scores:
+        scores = scores.sort_values(["school_id", "year"], kind="stable")
+    return scores.drop_duplicates("school_id", keep="last").reset_index(drop=True)
+
+
+def rules_of(found: Any, rule_id: str | None) -> list[str]:
+    """Return the ids of the rules to show, in the order in which they were applied.
+
+    Raises
+    ------
+    DataError
+        If the result does not hold the rule asked for.
+    """
+    check_columns(found.schools, ["school_id", "rule_id", "verdict"], table="verdicts")
+    known = list(dict.fromkeys(str(v) for v in found.schools["rule_id"]))
+    if rule_id is None:
+        return known
+    if rule_id not in known:
+        raise DataError(text("plotting.rule_absent", rule=rule_id, options=", ".join(known)))
+    return [rule_id]
+
+
+def rule_title(found: Any, rule_id: str, lang: str) -> str:
+    """Return the title of a rule, or its id where the result holds no title."""
+    rules: tuple[Any, ...] = tuple(getattr(found, "rules", ()))
+    for rule in rules:
+        if getattr(rule, "id", None) == rule_id:
+            title = getattr(rule, "title", rule_id)
+            return str(title(lang) if callable(title) else getattr(title, lang, title))
+    return rule_id
+
+
+def school_names(schools: pd.DataFrame | None) -> Mapping[str, str]:
+    """Return the name of each school of the table, empty where there is no such column."""
+    if schools is None or "name" not in schools or "school_id" not in schools:
+        return {}
+    last = schools.dropna(subset=["name"]).drop_duplicates("school_id", keep="last")
+    return {str(k): str(v) for k, v in zip(last["school_id"], last["name"], strict=True)}
+
+
+def figure_names(schools: pd.DataFrame | None, most: int = 26) -> Mapping[str, str]:
+    """Return names that figures can carry: empty where cutting them would make two alike."""
+    names = school_names(schools)
+    short = [name[:most] for name in names.values()]
+    return names if len(set(short)) == len(short) else {}

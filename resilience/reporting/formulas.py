@@ -1,0 +1,70 @@
+"""The formulas of the appendix, in TeX that pandoc turns into MathML and Word formulas."""
+
+from __future__ import annotations
+
+__all__ = [
+    "BAYES_RULE",
+    "CONDITIONAL_SD",
+    "EFFECT",
+    "EXPECTED_RANK",
+    "INDEX",
+    "RELIABILITY",
+    "information",
+    "mean_model",
+    "pupil_model",
+]
+
+EFFECT = r"\hat u_j = \lambda_j\, d_j"
+RELIABILITY = r"\lambda_j = \frac{\sigma_u^2 A_j}{1 + \sigma_u^2 A_j}"
+CONDITIONAL_SD = r"s_j = \sqrt{\frac{1}{1/\sigma_u^2 + A_j}} = \sigma_u\sqrt{1-\lambda_j}"
+EXPECTED_RANK = (
+    r"E(\text{rank}_j) = 1 + \sum_{k\neq j} "
+    r"\Phi\!\left(\frac{\hat u_j-\hat u_k}{\sqrt{SE_j^2+SE_k^2}}\right)"
+)
+INDEX = (
+    r"z_{sk} = d_k\,\frac{x_{sk}-m_k}{s_k}",
+    r"c_s = \sum_k w_k z_{sk}",
+    r"I_s = 50 + 10\,\frac{c_s-\bar c_0}{s_0}",
+)
+BAYES_RULE = r"P \;\ge\; p^* = \frac{L_{FP}}{L_{FP}+L_{FN}}"
+
+
+def pupil_model(*, years: bool, slopes: bool, outer: bool) -> tuple[str, str]:
+    """Return the model of pupils with the random parts it holds, and their distributions."""
+    i = "ijt" if years else "ij"
+    slope = rf" + \mathbf{{z}}_{{{i}}}^\top \mathbf{{b}}_j" if slopes else ""
+    above = " + w_{m(j)}" if outer else ""
+    passing = " + v_{jt}" if years else ""
+    model = (
+        rf"y_{{{i}}} = \mathbf{{x}}_{{{i}}}^\top \boldsymbol{{\beta}}{above} + u_j{slope}{passing}"
+        rf" + e_{{{i}}}"
+    )
+    return model, _normal(rf"e_{{{i}}}", r"\sigma_e^2", years=years)
+
+
+def mean_model(*, years: bool, known_size: bool) -> tuple[str, str]:
+    """Return the model of school means, and the distributions of its random parts."""
+    i = "jt" if years else "j"
+    passing = " + v_{jt}" if years else ""
+    error = rf"\sigma_e^2/n_{{{i}}}" if known_size else rf"\varsigma_{{{i}}}^2"
+    model = (
+        rf"\bar y_{{{i}}} = \mathbf{{x}}_{{{i}}}^\top \boldsymbol{{\beta}} + u_j{passing}"
+        rf" + \bar e_{{{i}}}"
+    )
+    return model, _normal(rf"\bar e_{{{i}}}", error, years=years)
+
+
+def _normal(error: str, variance: str, *, years: bool) -> str:
+    parts = [r"u_j \sim N(0,\,\sigma_u^2)"]
+    if years:
+        parts.append(r"v_{jt} \sim N(0,\,\sigma_v^2)")
+    parts.append(rf"{error} \sim N(0,\,{variance})")
+    return r",\quad ".join(parts)
+
+
+def information(*, years: bool, known_size: bool = True) -> str:
+    """Return the precision of the data of a school about its lasting effect."""
+    if years:
+        error = r"\sigma_e^2/n_{jt}" if known_size else r"\varsigma_{jt}^2"
+        return rf"A_j = \sum_t \frac{{1}}{{\sigma_v^2 + {error}}}"
+    return r"A_j = \frac{n_j}{\sigma_e^2}" if known_size else r"A_j = \frac{1}{\varsigma_j^2}"

@@ -1,0 +1,140 @@
+"""Section "Results": verdicts counted, lists of schools, and what the wording of a rule changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from resilience.columns import label
+from resilience.i18n import text
+from resilience.plotting.canvas import figure_bytes
+from resilience.plotting.verdicts import plot_verdicts
+from resilience.reporting.draft import Draft, Markup, escape, localized
+from resilience.reporting.material import Material
+from resilience.reporting.rules import RuleFacts
+from resilience.reporting.section_rules import rule_code
+
+__all__ = ["VERDICTS", "verdict_word", "write_lists"]
+
+VERDICTS = ("yes", "no", "insufficient_data", "not_applicable")
+
+
+def verdict_word(verdict: object, lang: str) -> str:
+    """Return a verdict in the reader's language."""
+    return text(f"verdicts.{verdict}").localized(lang)
+
+
+def write_lists(draft: Draft, material: Material, rules: tuple[RuleFacts, ...]) -> None:
+    """Write how many schools got which verdict, the lists, and what "or" and "and" change."""
+    verdicts = material.found.schools
+    draft.heading("results")
+    draft.say(
+        "results_counts", table=draft.ref("table", "verdicts"), annex=draft.ref("table", "matrix-1")
+    )
+    rows = []
+    for i, rule in enumerate(rules, 1):
+        mine = verdicts.loc[verdicts["rule_id"].astype(str) == rule.rule_id, "verdict"].astype(str)
+        numbers = [str(int((mine == v).sum())) for v in VERDICTS]
+        rows.append((rule_code(draft, i), rule.title, *numbers))
+    heads = [draft.words("head_code"), draft.words("head_rule")]
+    heads += [verdict_word(v, draft.lang) for v in VERDICTS]
+    draft.plain_table("verdicts", heads, rows, draft.words("verdicts_caption"))
+    _write_connectives(draft, material, rules)
+    if material.found.schools.empty:
+        return
+    _write_figures(draft, material, rules)
+    for i, rule in enumerate(rules, 1):
+        _write_list(draft, material, i, rule)
+
+
+def _write_connectives(draft: Draft, material: Material, rules: Sequence[RuleFacts]) -> None:
+    """Say how the list changes between "or" and "and" where both readings were applied."""
+    verdicts = material.found.schools
+    for rule in rules:
+        if not rule.rule_id.endswith("_or"):
+            continue
+        other = rule.rule_id.removesuffix("_or") + "_and"
+        if other not in {r.rule_id for r in rules}:
+            continue
+        either, both = (
+            set(
+                verdicts.loc[
+                    (verdicts["rule_id"].astype(str) == name) & (verdicts["verdict"] == "yes"),
+                    "school_id",
+                ].astype(str)
+            )
+            for name in (rule.rule_id, other)
+        )
+        draft.say(
+            "results_connective",
+            either=len(either),
+            both=len(both),
+            change=len(either ^ both),
+        )
+
+
+def _write_figures(draft: Draft, material: Material, rules: Sequence[RuleFacts]) -> None:
+    found, schools = material.found, material.schools
+    if schools is None or "municipality_id" not in schools:
+        draft.say("results_figure_rules", figure=draft.ref("figure", "verdicts"))
+        ax = plot_verdicts(found, lang=draft.lang)
+        draft.figure("verdicts", figure_bytes(ax, "png"), "verdicts_rules_caption")
+        return
+    marks = [f"verdicts-{i}" for i in range(1, len(rules) + 1)]
+    figures = ", ".join(draft.ref("figure", m) for m in marks)
+    key = "results_figures" if len(marks) > 1 else "results_figure"
+    draft.say(key, figures=Markup(figures))
+    for mark, rule in zip(marks, rules, strict=True):
+        ax = plot_verdicts(found, schools, rule_id=rule.rule_id, lang=draft.lang)
+        draft.figure(mark, figure_bytes(ax, "png"), "verdicts_figure_caption", rule=rule.title)
+
+
+def _write_list(draft: Draft, material: Material, number: int, rule: RuleFacts) -> None:
+    verdicts = material.found.schools
+    mine = verdicts[verdicts["rule_id"].astype(str) == rule.rule_id]
+    mine = mine.assign(key=mine["school_id"].astype(str)).sort_values("key", kind="stable")
+    yes = mine[mine["verdict"] == "yes"]
+    unknown = mine[mine["verdict"] == "insufficient_data"]
+    code = rule_code(draft, number)
+    draft.heading("list_head", depth=2, mark=f"list-{number}", code=code, title=rule.title)
+    if yes.empty:
+        draft.say("list_none")
+    else:
+        draft.say("list_yes", n=len(yes), table=draft.ref("table", f"list-{number}"))
+        heads, rows = _listed(draft, material, yes)
+        draft.plain_table(f"list-{number}", heads, rows, draft.words("list_caption", code=code))
+    if len(unknown):
+        schools = ", ".join(escape(k) for k in unknown["key"])
+        draft.say("list_insufficient", n=len(unknown), schools=Markup(schools))
+        draft.bullets(_reasons(draft, unknown))
+
+
+def _listed(
+    draft: Draft, material: Material, yes: pd.DataFrame
+) -> tuple[list[str], list[tuple[str, ...]]]:
+    places = [material.place(key) for key in yes["key"]]
+    columns: list[tuple[str, list[str]]] = [
+        (label("school_id", draft.lang), list(yes["key"])),
+        (label("name", draft.lang), [name for name, _ in places]),
+        (label("municipality_id", draft.lang), [home for _, home in places]),
+    ]
+    if "probability" in yes and yes["probability"].notna().any():
+        numbers = [draft.number(float(p), 2) for p in yes["probability"].astype(float)]
+        columns.append((label("probability", draft.lang), list(numbers)))
+    for name in ("certainty", "reason"):
+        if name in yes:
+            words = [localized(v, draft.lang) for v in yes[name]]
+            columns.append((label(name, draft.lang), words))
+    kept = [(head, cells) for head, cells in columns if any(cells)]
+    return [head for head, _ in kept], list(zip(*(cells for _, cells in kept), strict=True))
+
+
+def _reasons(draft: Draft, rows: pd.DataFrame) -> list[str]:
+    """Return the reasons with the number of schools, the most frequent first."""
+    if "reason" not in rows:
+        return []
+    words = pd.Series([localized(v, draft.lang) for v in rows["reason"]])
+    counts = words[words != ""].value_counts()
+    order = sorted(counts.items(), key=lambda item: (-int(item[1]), str(item[0])))
+    return [draft.words("reason_count", reason=str(r), n=int(n)) for r, n in order[:12]]
