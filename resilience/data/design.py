@@ -6,7 +6,7 @@ schools, a prediction) goes through the same columns.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,16 @@ from resilience.validation import check_columns, check_not_empty, check_numeric,
 if TYPE_CHECKING:
     from formulaic import ModelSpec
 
-__all__ = ["Design", "FormulaColumns", "design_from_frame", "formula_columns"]
+__all__ = [
+    "Design",
+    "FormulaColumns",
+    "check_outcome",
+    "check_rows",
+    "design_columns",
+    "design_from_frame",
+    "formula_columns",
+    "learn_columns",
+]
 
 Floats = NDArray[np.float64]
 
@@ -70,10 +79,6 @@ class Design:
     spec: ModelSpec
     n_rows: int
 
-    def matrix(self, data: pd.DataFrame) -> Floats:
-        """Return the fixed columns for another frame, shape (n_rows, n_terms)."""
-        return np.asarray(self.spec.get_model_matrix(data), dtype=float)
-
 
 def formula_columns(formula: str) -> FormulaColumns:
     """Parse a formula and name the columns it needs.
@@ -81,18 +86,21 @@ def formula_columns(formula: str) -> FormulaColumns:
     Raises
     ------
     SpecificationError
-        If the formula does not parse, has no single outcome column, or repeats the outcome on the
-        right-hand side.
+        If the formula does not parse, has no single outcome column or several right-hand sides, or
+        repeats the outcome on the right-hand side.
     """
-    from formulaic import Formula
+    from formulaic import Formula, SimpleFormula
     from formulaic.errors import FormulaicError
 
-    left, tilde, right = formula.partition("~")
+    left, _, right = str(formula).partition("~")
     outcome = left.strip()
-    if not tilde or not outcome.isidentifier() or not right.strip():
+    if not outcome.isidentifier() or not right.strip():
         raise SpecificationError(text("design.formula", formula=repr(formula)))
     try:
-        needed = Formula(right.strip()).required_variables
+        parsed = Formula(right.strip())
+        if not isinstance(parsed, SimpleFormula):
+            raise SpecificationError(text("design.formula", formula=repr(formula)))
+        needed = parsed.required_variables
     except (FormulaicError, SyntaxError) as error:
         raise SpecificationError(
             text("design.formula_syntax", formula=repr(formula), reason=str(error).splitlines()[0])
@@ -104,9 +112,17 @@ def formula_columns(formula: str) -> FormulaColumns:
 
 
 def check_rows(
-    data: pd.DataFrame, columns: Sequence[str], *, table: str, unit: str | None = None
+    data: pd.DataFrame,
+    columns: Sequence[str],
+    *,
+    table: str,
+    unit: str | None = None,
+    wording: str = "design.missing",
 ) -> None:
-    """Raise one error that counts missing and infinite values per column and names first units."""
+    """Raise one error that counts missing and infinite values per column and names first units.
+
+    Where the rows have no unit to name (its own identifier is missing), their index labels stand.
+    """
     found: list[str] = []
     where = np.zeros(len(data), dtype=bool)
     for name in dict.fromkeys(columns):
@@ -118,11 +134,11 @@ def check_rows(
             where |= bad
     if not found:
         return
-    places = ""
+    places: str = text("design.rows", rows=shorten(data.index[where]))
     if unit is not None and unit in data:
         units = data.loc[where, unit].dropna().astype(str).drop_duplicates()
-        places = f" ({unit}: {len(units)}; {shorten(units)})" if len(units) else ""
-    raise DataError(text("design.missing", table=table, columns="; ".join(found), places=places))
+        places = f" ({unit}: {len(units)}; {shorten(units)})" if len(units) else places
+    raise DataError(text(wording, table=table, columns="; ".join(found), places=places))
 
 
 def check_outcome(data: pd.DataFrame, parts: FormulaColumns, *, table: str) -> None:
@@ -137,6 +153,122 @@ def check_outcome(data: pd.DataFrame, parts: FormulaColumns, *, table: str) -> N
             raise DataError(
                 text("design.copy", table=table, column=repr(name), outcome=repr(parts.outcome))
             )
+
+
+def learn_columns(data: pd.DataFrame, parts: FormulaColumns) -> tuple[Floats, ModelSpec]:
+    """Learn categories and transformations of the right-hand side and return its columns.
+
+    Returns
+    -------
+    (matrix, spec)
+        Columns of shape (n_rows, n_terms) and what was learnt; ``spec.column_names`` are the terms.
+
+    Raises
+    ------
+    DataError
+        If a transformation cannot be evaluated or gives missing or infinite values.
+    """
+    import formulaic
+
+    return _evaluated(
+        lambda frame: formulaic.model_matrix(
+            parts.right, frame, na_action="raise", output="pandas", context={"np": np}
+        ),
+        _plain(data, parts.variables),
+        parts.right,
+    )
+
+
+def design_columns(spec: ModelSpec, data: pd.DataFrame) -> Floats:
+    """Return the columns of a learnt right-hand side for another frame.
+
+    Raises
+    ------
+    DataError
+        If a column holds a category that was not there when the design was learnt, or a
+        transformation gives missing values.
+    """
+    variables = [str(v) for v in spec.required_variables]
+    frame = _plain(data, variables)
+    for factor, named in spec.factor_variables.items():
+        _, learnt = spec.encoder_state.get(str(factor), (None, {}))
+        columns = [str(v) for v in named if str(v) in variables]
+        if "categories" not in learnt or len(columns) != 1:
+            continue
+        values = frame[columns[0]]
+        new = values[~values.isin(learnt["categories"])].drop_duplicates()
+        if len(new):
+            raise DataError(
+                text(
+                    "design.new_category",
+                    column=repr(columns[0]),
+                    new=shorten(new),
+                    known=shorten(learnt["categories"], 12),
+                )
+            )
+    return _evaluated(lambda frame: spec.get_model_matrix(frame), frame, str(spec.formula))[0]
+
+
+def _plain(data: pd.DataFrame, variables: Sequence[str]) -> pd.DataFrame:
+    """Return the columns in NumPy's own types: formulaic takes text with pd.NA for a number."""
+    found: dict[str, pd.Series] = {}
+    for name in variables:
+        values = data[name]
+        kind = values.dtype
+        if isinstance(kind, pd.CategoricalDtype):
+            values = values.cat.remove_unused_categories()
+        elif isinstance(kind, pd.StringDtype):
+            values = values.astype(object)
+        elif pd.api.types.is_bool_dtype(kind):
+            values = values.astype(bool)
+        elif pd.api.types.is_extension_array_dtype(kind) and pd.api.types.is_numeric_dtype(kind):
+            values = values.astype(float)
+        found[name] = values
+    return pd.DataFrame(found, index=data.index)
+
+
+def _evaluated(
+    build: Callable[[pd.DataFrame], Any], frame: pd.DataFrame, right: str
+) -> tuple[Floats, Any]:
+    """Build a model matrix; what a transformation spoils becomes an error that names it."""
+    from formulaic.errors import FormulaicError
+
+    try:
+        with np.errstate(all="ignore"):
+            matrix = build(frame)
+    except (FormulaicError, ValueError, TypeError, NameError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(
+            text("design.transformation", formula=repr(right), reason=reason)
+        ) from error
+    values = matrix.to_numpy(dtype=float)
+    bad = ~np.isfinite(values).all(axis=0)
+    if bad.any():
+        terms = ", ".join(repr(str(t)) for t in matrix.columns[bad])
+        n = int((~np.isfinite(values)).any(axis=1).sum())
+        raise DataError(text("design.not_finite", terms=terms, n=n))
+    return values, matrix.model_spec
+
+
+def _check_weights(data: pd.DataFrame, column: str, *, table: str, unit: str | None) -> Floats:
+    """Return precision weights or raise: numeric, at least 0, not all 0."""
+    check_numeric(data, [column], table=table)
+    values = data[column].to_numpy(dtype=float)
+    negative = values < 0
+    if negative.any() or not (values > 0).any():
+        units = data.loc[negative, unit].astype(str).drop_duplicates() if unit else []
+        places = f" ({unit}: {len(units)}; {shorten(units)})" if len(units) else ""
+        raise DataError(
+            text(
+                "design.weights",
+                table=table,
+                column=repr(column),
+                n=int(negative.sum()),
+                places=places,
+                largest=f"{values.max():.6g}",
+            )
+        )
+    return values
 
 
 def design_from_frame(
@@ -173,8 +305,6 @@ def design_from_frame(
         For the bad input named in the messages: unknown columns, missing or infinite values,
         a boolean or non-numeric outcome, a covariate that copies the outcome, an unknown slope.
     """
-    import formulaic
-
     parts = formula_columns(formula)
     columns = [column for _, column, _ in groups]
     check_not_empty(data, table=table)
@@ -182,9 +312,10 @@ def design_from_frame(
     check_columns(data, used, table=table)
     check_outcome(data, parts, table=table)
     check_rows(data, used, table=table, unit=columns[-1] if columns else None)
-    matrix = formulaic.model_matrix(parts.right, data, na_action="raise", output="pandas")
-    spec: Any = matrix.model_spec
-    terms = tuple(str(name) for name in matrix.columns)
+    unit = columns[-1] if columns else None
+    values = None if weights is None else _check_weights(data, weights, table=table, unit=unit)
+    matrix, spec = learn_columns(data, parts)
+    terms = tuple(str(name) for name in spec.column_names)
     covariates = [t for t in terms if t != ONES]
     factors = [pd.factorize(data[column], sort=True) for column in columns]
     levels = []
@@ -196,11 +327,11 @@ def design_from_frame(
             )
         levels.append((name, codes, [ONES, *slopes]))
     cross = CrossProducts.from_arrays(
-        matrix[covariates].to_numpy(dtype=float),
+        matrix[:, [k for k, t in enumerate(terms) if t != ONES]],
         data[parts.outcome].to_numpy(dtype=float),
         columns=[*covariates, parts.outcome],
         groups=levels,
-        weights=None if weights is None else data[weights].to_numpy(dtype=float),
+        weights=values,
     )
     labelled = tuple(
         replace(level, labels=np.asarray(uniques, dtype=object)[level.labels.astype(np.int64)])

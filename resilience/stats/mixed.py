@@ -30,7 +30,7 @@ from resilience.stats.profile import (
     to_own_units,
     working_units,
 )
-from resilience.stats.search import optimise
+from resilience.stats.search import is_singular, optimise
 
 __all__ = ["LevelEffects", "MixedFit", "dependent_columns", "fit_mixed", "mixed_criterion"]
 
@@ -59,6 +59,8 @@ class LevelEffects:
         Prediction-error covariance, error of the coefficients included.
     covariance : ndarray of shape (q, q)
         Covariance of the effects.
+    singular : bool
+        A variance of the level is zero or a correlation is ±1.
     """
 
     name: str
@@ -70,6 +72,7 @@ class LevelEffects:
     conditional: Floats
     prediction: Floats
     covariance: Floats
+    singular: bool
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -308,4 +311,5 @@ def _level_effects(
         conditional=back @ conditional @ back.T * sigma2,
         prediction=back @ (conditional + extra) @ back.T * sigma2,
         covariance=back @ D @ back.T * sigma2,
+        singular=is_singular(D),
     )

@@ -17,7 +17,7 @@ from resilience.stats.profile import (
     sensitivities,
 )
 
-__all__ = ["Search", "optimise"]
+__all__ = ["Search", "is_singular", "optimise"]
 
 Floats = NDArray[np.float64]
 
@@ -168,7 +168,7 @@ def _record(search: Search, theta: Floats, message: str) -> Convergence:
         if free.any():
             hessian, _ = search.hessian(theta, free)
             positive = bool(np.linalg.eigvalsh(hessian)[0] > 0)
-        singular = any(_is_singular(f @ f.T) for f in problem.factors(theta))
+        singular = any(is_singular(f @ f.T) for f in problem.factors(theta))
         inside = search.leave_boundary(theta) is None
     small = gradient_norm <= 1e-4 * max(1.0, problem.cross.n_rows / 1000.0)
     return Convergence(
@@ -183,7 +183,7 @@ def _record(search: Search, theta: Floats, message: str) -> Convergence:
     )
 
 
-def _is_singular(D: Floats) -> bool:
+def is_singular(D: Floats) -> bool:
     """Tell a zero variance or a correlation of ±1: the factor has a zero pivot."""
     pivots = np.diag(lower_factor(D))
     spread = np.sqrt(np.diag(D))

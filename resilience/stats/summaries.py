@@ -22,6 +22,7 @@ same likelihood.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -91,6 +92,9 @@ class SummaryFit:
         −2 log (restricted) likelihood with all constants.
     effect, conditional, prediction : ndarray of shape (n_schools,)
         Persistent effects and their conditional and prediction-error variances.
+    sigma2_std_error : float
+        Standard error of ``sigma2`` from the observed information; NaN where it is not estimated
+        or the information is not positive definite.
     sampling : ndarray of shape (n_rows,)
         Sampling variances used.
     residual : ndarray of shape (n_rows,)
@@ -104,6 +108,7 @@ class SummaryFit:
     tau2: float
     omega2: float
     sigma2: float
+    sigma2_std_error: float
     criterion: float
     effect: Floats
     conditional: Floats
@@ -111,6 +116,10 @@ class SummaryFit:
     sampling: Floats
     residual: Floats
     convergence: Convergence
+
+    def zero_variance(self, variance: float) -> bool:
+        """Tell whether a variance component is zero up to the search's own accuracy."""
+        return variance <= 1e-7 * float(np.var(self.residual))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -229,20 +238,40 @@ def fit_summaries(
     slope = state.gradient[free] * size[free]
     active = np.where(best.x <= floor + _ENTRY_TOLERANCE, np.minimum(slope, 0.0), slope)
     norm = float(np.abs(active).max())
+    inner = best.x > floor + 1e-6
+    hessian = _hessian(lambda x: value(x)[1], best.x, inner)
+    positive = bool(np.linalg.eigvalsh(hessian)[0] > 0) if inner.any() else None
     record = Convergence(
         converged=bool(norm <= 1e-3 * max(1.0, len(data.y) / 1000)),
         n_evaluations=len(log),
         n_iterations=int(sum(run.nit for run in runs)),
         gradient_norm=norm,
-        hessian_positive=None,
+        hessian_positive=positive,
         singular=bool((best.x[: int(free[:2].sum())] <= 1e-8).any()),
         log=tuple(log),
         message=str(best.message),
     )
-    return _effects(data, gamma, state, record)
+    deviation = float("nan")
+    if estimate_sd and positive and inner[-1]:
+        # the criterion is twice the negative log-likelihood
+        deviation = float(np.sqrt(2.0 * np.linalg.inv(hessian)[-1, -1])) * float(size[-1])
+    return _effects(data, gamma, state, record, deviation)
 
 
-def _effects(data: SummaryData, gamma: Floats, state: _State, record: Convergence) -> SummaryFit:
+def _hessian(gradient: Callable[[Floats], Floats], x: Floats, inner: NDArray[np.bool_]) -> Floats:
+    """Return the Hessian in the inner entries by central differences of the exact gradient."""
+    rows = []
+    for k in np.flatnonzero(inner):
+        step = np.zeros_like(x)
+        step[k] = 1e-4 * x[k]
+        rows.append((gradient(x + step) - gradient(x - step))[inner] / (2.0 * step[k]))
+    H = np.array(rows)
+    return np.asarray(0.5 * (H + H.T))
+
+
+def _effects(
+    data: SummaryData, gamma: Floats, state: _State, record: Convergence, deviation: float
+) -> SummaryFit:
     tau2 = float(gamma[0])
     spread = tau2 / (1.0 + tau2 * state.total_weight)
     weighted = state.weights[:, None]
@@ -255,6 +284,7 @@ def _effects(data: SummaryData, gamma: Floats, state: _State, record: Convergenc
         tau2=tau2,
         omega2=float(gamma[1]),
         sigma2=float(gamma[2]),
+        sigma2_std_error=deviation,
         criterion=state.criterion,
         effect=effect,
         conditional=spread,

@@ -24,6 +24,7 @@ def effects_table(
     n_pupils: NDArray[np.int64],
     n_years: NDArray[np.int64],
     means: tuple[Floats, Floats],
+    random_state: int = 0,
 ) -> pd.DataFrame:
     """Return one row per school with the glossary's columns.
 
@@ -35,13 +36,17 @@ def effects_table(
         Shrunken effects in outcome units.
     conditional_variance, prediction_variance : ndarray of shape (n_schools,)
         Posterior variance with the coefficients taken as known, and prediction-error variance that
-        includes their error.  ``std_error``, the interval, ranks and bands use the latter.
+        includes their error.  ``std_error``, the interval, the probability and the band (a school
+        against zero) use the latter; ranks (schools against each other) the former, because the
+        error of the coefficients is shared.
     prior_variance : float
         Variance of the effects; reliability is 1 minus conditional over prior variance.
     n_pupils, n_years : ndarray of shape (n_schools,)
         Data behind the row.
     means : (observed, expected), ndarrays of shape (n_schools,)
         Mean observed result and mean result expected from the fixed part.
+    random_state : int
+        Seed of the draws behind the rank intervals.
 
     Returns
     -------
@@ -56,7 +61,7 @@ def effects_table(
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         p_above = stats.norm.cdf(np.where(std_error > 0, effect / std_error, np.sign(effect) * 99))
-    low, high = rank_intervals(effect, std_error)
+    low, high = rank_intervals(effect, conditional, random_state=random_state)
     return pd.DataFrame(
         {
             "school_id": school_id,
@@ -70,7 +75,7 @@ def effects_table(
             "n_years": n_years.astype(np.int64),
             "observed_mean": means[0],
             "expected_mean": means[1],
-            "rank_expected": expected_rank(effect, std_error),
+            "rank_expected": expected_rank(effect, conditional),
             "rank_low": low,
             "rank_high": high,
             "p_above_zero": p_above,

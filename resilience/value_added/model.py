@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -114,14 +115,17 @@ class ValueAddedModel:
         """
         check_choice(method, ("reml", "ml"), argument="method")
         groups = self._groups()
+        levels = self._levels(groups)
         intake, structure = self.intake or Intake(), self.structure or Structure()
+        for name in structure.covariance:
+            check_choice(name, [level[0] for level in levels], argument="Structure.covariance")
         extra = [c for c in (structure.weights, structure.unit) if c]
         prepared = prepare(data, self.formula, intake, groups=groups, time=self.time, extra=extra)
         _check_keys(prepared.data, groups, self.time, structure)
         design = design_from_frame(
             prepared.data,
             prepared.formula,
-            groups=self._levels(groups),
+            groups=levels,
             weights=structure.weights,
         )
         with threadpool_limits(limits=1):
@@ -132,7 +136,7 @@ class ValueAddedModel:
                 covariance=dict(structure.covariance),
             )
         _warn_of_weakness(fitted, groups)
-        return self._results(fitted, design, prepared, groups, intake)
+        return self._results(fitted, design, prepared, groups, intake, random_state or 0)
 
     def _groups(self) -> list[str]:
         for argument, value in (("crossed", self.crossed), ("members", self.members)):
@@ -140,7 +144,11 @@ class ValueAddedModel:
                 raise SpecificationError(text("value_added.crossed", argument=argument))
         if not self.group:
             raise SpecificationError(text("value_added.no_group"))
-        return [self.group] if isinstance(self.group, str) else list(self.group)
+        groups = [self.group] if isinstance(self.group, str) else list(self.group)
+        twice = [name for name, n in Counter([*groups, self.time]).items() if n > 1]
+        if twice:
+            raise SpecificationError(text("value_added.level_twice", group=repr(twice[0])))
+        return groups
 
     def _levels(self, groups: list[str]) -> list[tuple[str, str, Sequence[str]]]:
         slopes: dict[str, Sequence[str]] = {}
@@ -166,11 +174,11 @@ class ValueAddedModel:
         prepared: Prepared,
         groups: list[str],
         intake: Intake,
+        random_state: int,
     ) -> ValueAddedResults:
         at = len(groups) - 1
         school = fitted.levels[at]
-        slope_means = _slope_means(design, at)
-        loading = np.concatenate([[1.0], slope_means])
+        loading = _loading(design, at)
         effect = school.modes @ loading
         n_years = np.ones(len(effect), dtype=np.int64)
         if self.time is not None:
@@ -185,6 +193,7 @@ class ValueAddedModel:
             n_pupils=school.n_rows,
             n_years=n_years,
             means=(observed, expected),
+            random_state=random_state,
         )
         transient = fitted.levels[at + 1].covariance[0, 0] if self.time is not None else 0.0
         return ValueAddedResults(
@@ -204,8 +213,16 @@ class ValueAddedModel:
                 "residual": fitted.residual_variance,
             },
             convergence=fitted.convergence,
-            school_slopes=_slopes_table(school),
-            outer_effects=_outer_table(fitted.levels[:at]),
+            school_slopes=_slopes_table(fitted.levels[at : at + 1])
+            .drop(columns="group")
+            .rename(columns={"unit_id": "school_id"}),
+            outer_effects=_outer_table(fitted.levels[:at], design),
+            outer_slopes=_slopes_table(fitted.levels[:at]),
+            slope_means={
+                term: float(mean)
+                for k, level in enumerate(fitted.levels[: at + 1])
+                for term, mean in zip(level.terms[1:], _loading(design, k)[1:], strict=True)
+            },
             intake=intake,
             n_dropped=prepared.n_dropped,
             spec=design.spec,
@@ -248,6 +265,19 @@ def _warn_of_weakness(fitted: MixedFit, groups: list[str]) -> None:
                 ),
                 stacklevel=3,
             )
+    for level in fitted.levels:
+        if level.singular:
+            warnings.warn(
+                WeakDataWarning(
+                    text(
+                        "value_added.weak_variance",
+                        group=repr(level.name),
+                        variance=f"{level.covariance[0, 0]:.3g}",
+                        n=len(level.labels),
+                    )
+                ),
+                stacklevel=3,
+            )
     if not fitted.convergence.converged:
         warnings.warn(
             WeakDataWarning(
@@ -264,12 +294,12 @@ def _quadratic(matrices: Floats, loading: Floats) -> Floats:
     return np.asarray(np.einsum("gab,a,b->g", matrices, loading, loading))
 
 
-def _slope_means(design: Design, at: int) -> Floats:
-    """Return the means of the slope columns: the effect is read at the average pupil."""
+def _loading(design: Design, at: int) -> Floats:
+    """Return 1 and the means of the slope columns: the effect is read at the average pupil."""
     cross = design.cross
     columns = list(cross.levels[at].columns[1:])
     sums = cross.total[0, columns] / cross.total[0, 0]
-    return np.asarray(sums * cross.scale[columns] + cross.centre[columns])
+    return np.concatenate([[1.0], sums * cross.scale[columns] + cross.centre[columns]])
 
 
 def _raw_sums(design: Design, at: int) -> tuple[Floats, Floats]:
@@ -317,34 +347,37 @@ def _variance_table(fitted: MixedFit) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["group", "term", "variance", "std_dev", "correlation"])
 
 
-def _slopes_table(school: LevelEffects) -> pd.DataFrame:
-    pieces = [
-        pd.DataFrame(
-            {
-                "school_id": school.labels,
-                "term": term,
-                "estimate": school.modes[:, k],
-                "std_error": np.sqrt(school.prediction[:, k, k]),
-            }
-        )
-        for k, term in enumerate(school.terms)
-        if k
-    ]
-    empty = pd.DataFrame(columns=["school_id", "term", "estimate", "std_error"])
-    return pd.concat(pieces, ignore_index=True).infer_objects() if pieces else empty
-
-
-def _outer_table(levels: tuple[LevelEffects, ...]) -> pd.DataFrame:
+def _slopes_table(levels: tuple[LevelEffects, ...]) -> pd.DataFrame:
     pieces = [
         pd.DataFrame(
             {
                 "group": level.name,
                 "unit_id": level.labels,
-                "effect": level.modes[:, 0],
-                "std_error": np.sqrt(level.prediction[:, 0, 0]),
+                "term": term,
+                "estimate": level.modes[:, k],
+                "std_error": np.sqrt(level.prediction[:, k, k]),
             }
         )
         for level in levels
+        for k, term in enumerate(level.terms)
+        if k
+    ]
+    empty = pd.DataFrame(columns=["group", "unit_id", "term", "estimate", "std_error"])
+    return pd.concat(pieces, ignore_index=True).infer_objects() if pieces else empty
+
+
+def _outer_table(levels: tuple[LevelEffects, ...], design: Design) -> pd.DataFrame:
+    loadings = [_loading(design, k) for k in range(len(levels))]
+    pieces = [
+        pd.DataFrame(
+            {
+                "group": level.name,
+                "unit_id": level.labels,
+                "effect": level.modes @ loading,
+                "std_error": np.sqrt(_quadratic(level.prediction, loading)),
+            }
+        )
+        for level, loading in zip(levels, loadings, strict=True)
     ]
     empty = pd.DataFrame(columns=["group", "unit_id", "effect", "std_error"])
     return pd.concat(pieces, ignore_index=True).infer_objects() if pieces else empty

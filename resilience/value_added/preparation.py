@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from resilience.data.design import check_rows, formula_columns
-from resilience.errors import DataError, WeakDataWarning
+from resilience.errors import DataError, SpecificationError, WeakDataWarning
 from resilience.i18n import text
 from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.mixed import fit_mixed
@@ -57,7 +58,8 @@ def prepare(
     ------
     DataError
         For unknown columns, gaps under ``missing="raise"``, groups of standardisation without
-        spread, or an empty table.
+        spread, a composition in which schools do not differ, a column that the intake would
+        overwrite, or an empty table.
     """
     parts = formula_columns(formula)
     check_not_empty(data, table="data")
@@ -73,11 +75,19 @@ def prepare(
     added += indicators
     if intake.standardize_by:
         priors = [c for c in intake.prior if c in parts.variables]
+        if not priors and intake.prior != Intake.prior:
+            raise SpecificationError(
+                text(
+                    "value_added.prior_unused",
+                    prior=", ".join(repr(c) for c in intake.prior),
+                    terms=", ".join(parts.variables),
+                )
+            )
         frame = _standardised(frame, [parts.outcome, *priors], list(intake.standardize_by))
     cells = [groups[-1], *([time] if time else [])]
     for name, how in intake.composition.items():
         check_numeric(frame, [name], table="data")
-        frame[f"{name}_mean"] = composition_mean(frame, name, cells, how=how)
+        _add(frame, f"{name}_mean", composition_mean(frame, name, cells, how=how))
         added.append(f"{name}_mean")
     right = " + ".join([parts.right, *added])
     return Prepared(
@@ -94,7 +104,13 @@ def _gaps(
 ) -> tuple[pd.DataFrame, int, list[str]]:
     names = list(dict.fromkeys([*covariates, *intake.composition]))
     if intake.missing == "raise":
-        check_rows(frame, [*names, *strict], table="data", unit=groups[-1])
+        check_rows(
+            frame,
+            [*names, *strict],
+            table="data",
+            unit=groups[-1],
+            wording="design.missing_intake",
+        )
         return frame, 0, []
     if intake.missing == "indicator":
         check_rows(frame, list(strict), table="data", unit=groups[-1])
@@ -103,14 +119,16 @@ def _gaps(
             gap = frame[name].isna()
             if gap.any():
                 check_numeric(frame, [name], table="data")
+                check_rows(frame[~gap], [name], table="data", unit=groups[-1])
+                _add(frame, f"{name}_missing", gap.astype(float))
                 frame[name] = frame[name].astype(float).fillna(frame[name].mean())
-                frame[f"{name}_missing"] = gap.astype(float)
                 indicators.append(f"{name}_missing")
         return frame, 0, indicators
-    kept = frame.dropna(subset=[*names, *strict])
+    complete = frame[[*names, *strict]].notna().all(axis=1)
+    kept = frame[complete]
     n_dropped = len(frame) - len(kept)
     if n_dropped:
-        schools = frame.loc[frame.index.difference(kept.index), groups[-1]].nunique()
+        schools = frame.loc[~complete, groups[-1]].nunique()
         share = n_dropped / len(frame)
         warnings.warn(
             WeakDataWarning(
@@ -125,6 +143,13 @@ def _gaps(
         )
     check_not_empty(kept, table="data")
     return kept, n_dropped, []
+
+
+def _add(frame: pd.DataFrame, name: str, values: pd.Series[float]) -> None:
+    """Add a column of the intake, never on top of one of the table's own."""
+    if name in frame.columns:
+        raise DataError(text("value_added.column_taken", column=repr(name)))
+    frame[name] = values
 
 
 def _standardised(frame: pd.DataFrame, columns: list[str], by: list[str]) -> pd.DataFrame:
@@ -179,6 +204,9 @@ def composition_mean(
         columns=[name],
         groups=[("cell", codes, ["Intercept"])],
     )
-    null = fit_mixed(cross)
+    with threadpool_limits(limits=1):
+        null = fit_mixed(cross)
+    if null.levels[0].covariance[0, 0] == 0.0:
+        raise DataError(text("value_added.flat_composition", column=repr(name)))
     shrunken = null.beta[0] + null.levels[0].modes[:, 0]
     return pd.Series(shrunken[codes], index=frame.index)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy import special
 
+from resilience.data.design import design_columns
 from resilience.errors import SpecificationError
 from resilience.i18n import text
 from resilience.results import Convergence, Results
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["EffectsResults", "ValueAddedResults"]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class EffectsResults(Results):
     """What every model of school effects returns.
 
@@ -42,7 +45,8 @@ class EffectsResults(Results):
         ``group term variance std_dev correlation``; the residual is the last row.
     school_effects : DataFrame
         One row per school; columns in the glossary.  ``std_error`` includes the error of the fixed
-        effects, ``conditional_sd`` does not.
+        effects, ``conditional_sd`` does not: the interval, ``p_above_zero`` and ``band`` rest on
+        the former, ranks and pairs of schools on the latter.
     school_years : DataFrame
         ``school_id [year] residual sampling_variance n_pupils``: observed minus expected mean of
         each school (and year) before any shrinkage.
@@ -83,11 +87,18 @@ class EffectsResults(Results):
 
     @cached_property
     def comparative_multiplier(self) -> float:
-        """Multiplier k of bars ±k·SE whose gap means a 5 % test of two schools."""
-        return comparative_multiplier(self.school_effects["std_error"].to_numpy())
+        """Multiplier k of bars ±k·SD whose gap means a 5 % test of two schools."""
+        return comparative_multiplier(self.school_effects["conditional_sd"].to_numpy())
 
     def pairs(self, *, multiplier: float = 1.39) -> pd.DataFrame:
-        """Return all pairs of schools with ``school_id other_id difference separated``.
+        """Return all pairs of schools: ``school_id other_id difference p_value separated``.
+
+        Both the two-sided test of the difference and the bars rest on the conditional SDs.
+
+        Parameters
+        ----------
+        multiplier : float
+            Of the bars whose gap sets ``separated``, 1.39 by default.
 
         Raises
         ------
@@ -99,15 +110,18 @@ class EffectsResults(Results):
             raise SpecificationError(text("value_added.pairs", n=len(table)))
         first, second = np.triu_indices(len(table), 1)
         names = table["school_id"].to_numpy()
-        effect = table["effect"].to_numpy()
+        effect, spread = table["effect"].to_numpy(), table["conditional_sd"].to_numpy()
+        difference = effect[first] - effect[second]
+        together = np.hypot(spread[first], spread[second])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            z = np.where(difference == 0.0, 0.0, np.abs(difference) / together)
         return pd.DataFrame(
             {
                 "school_id": names[first],
                 "other_id": names[second],
-                "difference": effect[first] - effect[second],
-                "separated": separated_pairs(
-                    effect, table["std_error"].to_numpy(), multiplier=multiplier
-                ),
+                "difference": difference,
+                "p_value": 2.0 * special.ndtr(-z),
+                "separated": separated_pairs(effect, spread, multiplier=multiplier),
             }
         )
 
@@ -141,7 +155,7 @@ class EffectsResults(Results):
         return data.join(table, on=self.group)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class ValueAddedResults(EffectsResults):
     """Results of `ValueAddedModel`.
 
@@ -153,6 +167,10 @@ class ValueAddedResults(EffectsResults):
     outer_effects : DataFrame
         ``group unit_id effect std_error``: effects of the levels outside the school; empty
         without such levels.
+    outer_slopes : DataFrame
+        ``group unit_id term estimate std_error``: the same for slopes of those levels.
+    slope_means : dict of {term: float}
+        Means of the slope terms: effects are read at the average pupil.
     intake : Intake
         What was prepared before the fit.
     n_dropped : int
@@ -163,6 +181,8 @@ class ValueAddedResults(EffectsResults):
 
     school_slopes: pd.DataFrame
     outer_effects: pd.DataFrame
+    outer_slopes: pd.DataFrame
+    slope_means: dict[str, float]
     intake: Intake
     source_formula: str
     n_dropped: int
@@ -171,26 +191,61 @@ class ValueAddedResults(EffectsResults):
     def augment(self, data: pd.DataFrame) -> pd.DataFrame:
         """Return ``data`` with ``fitted``, ``fitted_with_effects`` and ``pupil_residual``.
 
-        Rows of schools that were not in the fit get the fixed part alone.
+        The effects are those of the schools (slopes and outer levels included) that last; the part
+        of a single year is left in the residual.  Units that were not in the fit get the fixed part
+        alone.
+
+        Raises
+        ------
+        DataError
+            If a used column is absent, has gaps, or holds a category that the fit did not see.
         """
         prepared = prepare(
             data,
             self.source_formula,
             self.intake,
-            groups=[self.group],
+            groups=[*self.outer_effects["group"].unique(), self.group],
             time=self.time,
         )
-        X = np.asarray(self.spec.get_model_matrix(prepared.data), dtype=float)
+        frame = prepared.data
+        X = design_columns(self.spec, frame)
         fitted = X @ self.fixed_effects["estimate"].to_numpy()
-        effect = (
-            prepared.data[self.group]
-            .map(self.school_effects.set_index("school_id")["effect"])
-            .fillna(0.0)
-            .to_numpy(dtype=float)
-        )
+        effects = self._effects_of(frame, X)
         outcome = self.formula.partition("~")[0].strip()
-        result = prepared.data.copy()
-        result["fitted"] = fitted
-        result["fitted_with_effects"] = fitted + effect
-        result["pupil_residual"] = result[outcome].to_numpy(dtype=float) - fitted - effect
-        return result
+        return frame.assign(
+            fitted=fitted,
+            fitted_with_effects=fitted + effects,
+            pupil_residual=frame[outcome].to_numpy(dtype=float) - fitted - effects,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain Python objects, without the learnt design."""
+        return {name: value for name, value in super().to_dict().items() if name != "spec"}
+
+    def _effects_of(self, frame: pd.DataFrame, X: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the sum of all lasting effects of each row's units, zero for unknown units."""
+        own = self.school_effects[["school_id", "effect"]].assign(group=self.group)
+        levels = pd.concat(
+            [self.outer_effects, own.rename(columns={"school_id": "unit_id"})], ignore_index=True
+        )
+        total = np.zeros(len(frame))
+        for group, table in levels.groupby("group", sort=False):
+            total += _mapped(frame[group], table.set_index("unit_id")["effect"])
+        slopes = pd.concat(
+            [
+                self.outer_slopes,
+                self.school_slopes.rename(columns={"school_id": "unit_id"}).assign(
+                    group=self.group
+                ),
+            ],
+            ignore_index=True,
+        )
+        terms = list(self.fixed_effects["term"])
+        for (group, term), table in slopes.groupby(["group", "term"], sort=False):
+            distance = X[:, terms.index(term)] - self.slope_means[term]
+            total += distance * _mapped(frame[group], table.set_index("unit_id")["estimate"])
+        return total
+
+
+def _mapped(units: pd.Series, values: pd.Series) -> NDArray[np.float64]:
+    return units.map(values).fillna(0.0).to_numpy(dtype=float)

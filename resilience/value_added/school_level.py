@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from resilience.data.design import check_outcome, check_rows, formula_columns
+from resilience.data.design import check_outcome, check_rows, formula_columns, learn_columns
 from resilience.errors import DataError, SpecificationError, WeakDataWarning
 from resilience.i18n import text
 from resilience.stats.mixed import dependent_columns
@@ -32,7 +32,7 @@ __all__ = ["SchoolLevelModel", "SchoolLevelResults"]
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class SchoolLevelResults(EffectsResults):
     """Results of `SchoolLevelModel`.
 
@@ -73,7 +73,8 @@ class SchoolLevelModel:
     variance : str, optional
         Column of sampling variances (squared standard errors).
     n : str, optional
-        Column of numbers of pupils; needs ``sd``.
+        Column of numbers of pupils: needed with ``sd``; beside ``variance`` it only fills
+        ``n_pupils``.
     sd : float, str or "estimate", optional
         SD of pupils within schools: a number, a column, or estimated from the differences between
         years of one school against 1/n (needs ``time``).
@@ -120,6 +121,7 @@ class SchoolLevelModel:
             For bad input, with culprit, rule, value and way out.
         """
         check_choice(method, ("reml", "ml"), argument="method")
+        self._check_specification()
         frame, X, terms = self._checked(data)
         known, inverse_n = self._sampling(frame)
         codes, labels = pd.factorize(frame[self.group], sort=True)
@@ -135,18 +137,57 @@ class SchoolLevelModel:
             fitted = fit_summaries(
                 summary, transient=self.time is not None, estimate_sd=estimated, method=method
             )
-        if not fitted.convergence.converged:
-            gradient = f"{fitted.convergence.gradient_norm:.2g}"
-            warnings.warn(
-                WeakDataWarning(text("value_added.not_converged", gradient=gradient)), stacklevel=2
-            )
+        self._warn_of_weakness(fitted, len(labels))
         return self._results(
-            frame, summary, fitted, terms, np.asarray(labels, dtype=object), method
+            frame,
+            summary,
+            fitted,
+            terms,
+            np.asarray(labels, dtype=object),
+            (method, random_state or 0),
         )
 
-    def _checked(self, data: pd.DataFrame) -> tuple[pd.DataFrame, Floats, tuple[str, ...]]:
-        import formulaic
+    def _check_specification(self) -> None:
+        """Raise unless exactly one way to the sampling variances is given."""
+        # n goes with sd; beside variance it only counts the pupils of the table
+        if (self.variance is None) == (self.sd is None) or (self.sd is not None and self.n is None):
+            given = [k for k in ("variance", "n", "sd") if getattr(self, k) is not None]
+            raise SpecificationError(
+                text("value_added.known_variance", given=", ".join(given) or "—")
+            )
+        if self.sd == "estimate" and self.time is None:
+            raise SpecificationError(text("value_added.sd_estimate"))
 
+    def _warn_of_weakness(self, fitted: SummaryFit, n_schools: int) -> None:
+        found = []
+        names = {self.group: fitted.tau2}
+        if self.time is not None:
+            names[f"{self.group}:{self.time}"] = fitted.omega2
+        for name, variance in names.items():
+            if fitted.zero_variance(variance):
+                found.append(
+                    text(
+                        "value_added.weak_variance",
+                        group=repr(name),
+                        variance=f"{variance:.3g}",
+                        n=n_schools,
+                    )
+                )
+        if self.sd == "estimate" and not fitted.sigma2_std_error < 0.5 * fitted.sigma2:
+            found.append(
+                text(
+                    "value_added.weak_sd",
+                    variance=f"{fitted.sigma2:.4g}",
+                    std_error=f"{fitted.sigma2_std_error:.2g}",
+                )
+            )
+        if not fitted.convergence.converged:
+            gradient = f"{fitted.convergence.gradient_norm:.2g}"
+            found.append(text("value_added.not_converged", gradient=gradient))
+        for wording in found:
+            warnings.warn(WeakDataWarning(wording), stacklevel=3)
+
+    def _checked(self, data: pd.DataFrame) -> tuple[pd.DataFrame, Floats, tuple[str, ...]]:
         parts = formula_columns(self.formula)
         check_not_empty(data, table="data")
         own = [c for c in (self.time, self.variance, self.n) if c is not None]
@@ -170,9 +211,8 @@ class SchoolLevelModel:
         self._check_time(data)
         order = [self.group, *([self.time] if self.time else [])]
         frame = data.sort_values(order, kind="stable")
-        matrix = formulaic.model_matrix(parts.right, frame, na_action="raise", output="pandas")
-        X = matrix.to_numpy(dtype=float)
-        terms = tuple(str(c) for c in matrix.columns)
+        X, spec = learn_columns(frame, parts)
+        terms = tuple(str(c) for c in spec.column_names)
         centred = X - X.mean(axis=0) * (np.ptp(X, axis=0) > 0)
         dependent = dependent_columns(centred.T @ centred, terms)
         if dependent:
@@ -185,8 +225,6 @@ class SchoolLevelModel:
 
     def _check_time(self, data: pd.DataFrame) -> None:
         if self.time is None:
-            if self.sd == "estimate":
-                raise SpecificationError(text("value_added.sd_estimate"))
             return
         if data[self.time].nunique() < 2:
             raise DataError(
@@ -197,12 +235,6 @@ class SchoolLevelModel:
 
     def _sampling(self, frame: pd.DataFrame) -> tuple[Floats, Floats]:
         """Return known sampling variances and 1/n, one of them zeros."""
-        by_n = self.n is not None and self.sd is not None
-        if (self.variance is not None) == by_n or (self.n is None) != (self.sd is None):
-            given = [k for k in ("variance", "n", "sd") if getattr(self, k) is not None]
-            raise SpecificationError(
-                text("value_added.known_variance", given=", ".join(given) or "—")
-            )
         zeros = np.zeros(len(frame))
         if self.variance is not None:
             check_numeric(frame, [self.variance], table="data")
@@ -214,6 +246,10 @@ class SchoolLevelModel:
         sizes = frame[self.n].to_numpy(dtype=float)
         self._refuse(frame, sizes < 1, self.n, "value_added.sizes")
         if self.sd == "estimate":
+            if np.ptp(sizes) == 0:
+                raise DataError(
+                    text("value_added.equal_sizes", column=repr(self.n), n=f"{sizes[0]:g}")
+                )
             return zeros, 1.0 / sizes
         if isinstance(self.sd, str):
             check_numeric(frame, [self.sd], table="data")
@@ -236,8 +272,9 @@ class SchoolLevelModel:
         fitted: SummaryFit,
         terms: tuple[str, ...],
         labels: NDArray[np.object_],
-        method: str,
+        options: tuple[str, int],
     ) -> SchoolLevelResults:
+        method, random_state = options
         sizes = np.ones(len(frame)) if self.n is None else frame[self.n].to_numpy(dtype=float)
         total = summary.by_school(sizes)
         observed = summary.by_school(sizes * summary.y) / total
@@ -265,6 +302,7 @@ class SchoolLevelModel:
                 n_pupils=np.round(total).astype(np.int64),
                 n_years=np.bincount(summary.school).astype(np.int64),
                 means=(observed, expected),
+                random_state=random_state,
             ),
             school_years=pd.DataFrame(
                 {
