@@ -33,12 +33,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "HEADER_ROWS",
+    "UNREADABLE",
     "HeaderRow",
     "accepted_headers",
     "column_values",
     "convert_cells",
     "find_header",
 ]
+
+#: Stands for a cell whose problem has been noted already.
+UNREADABLE = object()
 
 HEADER_ROWS = 30  # a header stands in the first rows; titles and empty rows may come before it
 
@@ -153,6 +157,8 @@ def convert_cells(
     *,
     place: Callable[[int], str],
     problems: Problems,
+    failed: set[int] | None = None,
+    hide_words: bool = False,
 ) -> list[Any]:
     """Return the values of a column's cells; what cannot be read becomes a problem and ``None``.
 
@@ -166,18 +172,35 @@ def convert_cells(
         Place of the i-th cell as messages cite it, ``Отметки!D17`` for instance.
     problems : Problems
         Where problems are noted, a missing value of a required column included.
+    failed : set of int, optional
+        Receives the positions of cells that could not be read.
+    hide_words : bool
+        Whether messages keep silent about cells with letters, which in a table of pupils may be a
+        name that slipped into the wrong column.
     """
     parse = _PARSERS[rule.type]
+    bad = set() if failed is None else failed
     values: list[Any] = []
+    read: dict[str, Any] = {}  # codes, years and subjects repeat in thousands of rows
     for i, cell in enumerate(cells):
         value = None
-        try:
-            value = parse(cell)
-            _check_range(value, rule)
-            if value is None and rule.required:
-                raise DataError(text("schema.missing_value", column=named(rule.name)))
-        except DataError as error:
-            problems.add(place(i), error.message)
+        if isinstance(cell, str) and cell in read:
+            value = read[cell]
+        elif cell is UNREADABLE:
+            bad.add(i)
+        else:
+            try:
+                value = parse(cell)
+                _check_range(value, rule)
+                if value is None and rule.required:
+                    raise DataError(text("schema.missing_value", column=named(rule.name)))
+                if isinstance(cell, str):
+                    read[cell] = value
+            except DataError as error:
+                hidden = hide_words and isinstance(cell, str) and any(map(str.isalpha, cell))
+                problems.add(place(i), text("schema.hidden") if hidden else error.message)
+                bad.add(i)
+                value = None
         values.append(value)
     return values
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from resilience.columns import label
 from resilience.data.normalise import show_value
@@ -263,34 +264,42 @@ def _check_column(
         return
     missing = series.isna().to_numpy()
     if rule.required and missing.any():
-        row = int(np.flatnonzero(missing)[0])
         problems.add(
-            _place(frame, table, row, rule.name),
+            _place(frame, table, int(np.flatnonzero(missing)[0]), rule.name),
             text("schema.missing_values", n=int(missing.sum()), column=named(rule.name)),
         )
-    if not numeric:
-        return
-    values = series.to_numpy(dtype=float, na_value=np.nan)
+    if numeric:
+        values = series.to_numpy(dtype=float, na_value=np.nan)
+        for row in np.flatnonzero(_out_of_rule(values, rule) & ~missing):
+            place = _place(frame, table, int(row), rule.name)
+            problems.add_repeated((rule.name,), place, _broken_rule(float(values[row]), rule))
+
+
+def _out_of_rule(values: npt.NDArray[np.float64], rule: ColumnRule) -> npt.NDArray[np.bool_]:
+    low, high = _limits(rule)
     with np.errstate(invalid="ignore"):
-        if rule.type == "share":
-            bad, words = (values < 0) | (values > 1), "schema.not_share"
-        elif rule.type == "count":
-            bad, words = (values < 0) | (values != np.round(values)), "schema.not_count"
-        elif rule.type == "year":
-            bad, words = (values < 1990) | (values > 2100), "schema.not_year"
-        else:
-            low = -np.inf if rule.minimum is None else rule.minimum
-            high = np.inf if rule.maximum is None else rule.maximum
-            bad, words = (values < low) | (values > high) | np.isinf(values), "schema.range"
-    bad &= ~missing
-    for row in np.flatnonzero(bad):
-        value = show_value(float(values[row]))
-        message = (
-            text(words, value=value)
-            if words != "schema.range"
-            else text(words, value=value, low=f"{low:g}", high=f"{high:g}")
-        )
-        problems.add_repeated((rule.name,), _place(frame, table, int(row), rule.name), message)
+        bad = (values < low) | (values > high) | np.isinf(values)
+        if rule.type in ("count", "year"):
+            bad |= values != np.round(values)
+    return bad
+
+
+def _limits(rule: ColumnRule) -> tuple[float, float]:
+    if rule.type == "share":
+        return 0.0, 1.0
+    if rule.type == "count":
+        return 0.0, np.inf
+    if rule.type == "year":
+        return 1990.0, 2100.0
+    low = -np.inf if rule.minimum is None else rule.minimum
+    return low, np.inf if rule.maximum is None else rule.maximum
+
+
+def _broken_rule(value: float, rule: ColumnRule) -> Bilingual:
+    if rule.type in ("share", "count", "year"):
+        return text(f"schema.not_{rule.type}", value=show_value(value))
+    low, high = _limits(rule)
+    return text("schema.range", value=show_value(value), low=f"{low:g}", high=f"{high:g}")
 
 
 def _check_key(frame: pd.DataFrame, rule: TableRule, problems: Problems) -> None:
@@ -306,7 +315,8 @@ def _check_key(frame: pd.DataFrame, rule: TableRule, problems: Problems) -> None
 def _check_marks(frame: pd.DataFrame, rule: TableRule, problems: Problems) -> None:
     n = frame["n_participants"].to_numpy(dtype=float, na_value=np.nan)
     if set(MARKS) <= set(frame.columns):
-        total = sum(frame[m].to_numpy(dtype=float, na_value=np.nan) for m in MARKS)
+        marks = frame[list(MARKS)].to_numpy(dtype=float, na_value=np.nan)
+        total = marks.sum(axis=1)
         for row in np.flatnonzero(np.isfinite(total) & (total != n)):
             message = text("schema.marks_sum", total=int(total[row]), n=int(n[row]))
             problems.add_repeated(("marks",), _place(frame, rule, int(row)), message)

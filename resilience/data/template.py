@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from resilience.data.outputs import write_files
 from resilience.data.schema import PASSPORT_SHARES
-from resilience.data.template_example import example_rows, example_settings, typical_procedures
+from resilience.data.template_example import (
+    CellValue,
+    example_rows,
+    example_settings,
+    typical_procedures,
+)
 from resilience.data.workbook_layout import (
     EXPLANATION_MARK,
     SETTINGS,
@@ -29,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["write_template"]
 
-Rows = Sequence[Mapping[str, object]]
+Rows = Sequence[Mapping[str, CellValue]]
 
 FIRST_ROW = 3  # below the header and its explanation
 LAST_ROW = {"schools": 2000, "counts": 30000, "procedures": 600, "passports": 8000}
@@ -95,20 +100,20 @@ def write_template(
         raise OutputError(text("workbook.suffix", path=repr(target.name)))
     if target.is_file() and not overwrite:
         raise OutputError(text("workbook.exists", path=repr(str(path))))
-    rows: dict[str, Rows] = (
-        example_rows(years, lang) if example else {"procedures": typical_procedures(years)}
-    )
+    rows = {"procedures": typical_procedures(years)}
+    if example:
+        rows = example_rows(years, lang)
     settings = example_settings(years, lang) if example else _usual_settings(lang)
     write_files({target: _content(_build(rows, settings, lang=lang, example=example))})
     return target
 
 
-def _usual_settings(lang: str) -> dict[str, object]:
+def _usual_settings(lang: str) -> dict[str, CellValue]:
     return {"lang": lang, "adversity_quantile": 0.25}
 
 
 def _build(
-    rows: Mapping[str, Rows], settings: Mapping[str, object], *, lang: str, example: bool
+    rows: Mapping[str, Rows], settings: Mapping[str, CellValue], *, lang: str, example: bool
 ) -> Workbook:
     from openpyxl import Workbook
 
@@ -230,7 +235,7 @@ def _write_sheet(sheet: Worksheet, form: Sheet, rows: Rows, lang: str) -> None:
         for j, column in enumerate(form.columns, start=1):
             value = record.get(column.name)
             if value is not None:
-                cell = sheet.cell(i, j, value)  # type: ignore[arg-type]  # texts, numbers, dates
+                cell = sheet.cell(i, j, value)
                 cell.number_format = _FORMATS.get(column.type, "General")
     sheet.freeze_panes = f"B{FIRST_ROW}"
     _fit_to_width(sheet, landscape=True)
@@ -238,16 +243,19 @@ def _write_sheet(sheet: Worksheet, form: Sheet, rows: Rows, lang: str) -> None:
 
 def _fit_to_width(sheet: Worksheet, *, landscape: bool) -> None:
     """Set printing: the width of one page, headers repeated."""
+    from openpyxl.worksheet.properties import PageSetupProperties
+
     sheet.page_setup.orientation = "landscape" if landscape else "portrait"
     sheet.page_setup.paperSize = 9  # A4
     sheet.page_setup.fitToHeight = 0
-    sheet.sheet_properties.pageSetUpPr.fitToPage = True
+    sheet.page_margins.left = sheet.page_margins.right = 0.4
+    sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
     if landscape:
         sheet.print_title_rows = "1:2"
 
 
 def _write_settings(
-    sheet: Worksheet, settings: Mapping[str, object], lang: str, ranges: Mapping[str, str]
+    sheet: Worksheet, settings: Mapping[str, CellValue], lang: str, ranges: Mapping[str, str]
 ) -> None:
     from openpyxl.styles import Alignment
     from openpyxl.worksheet.datavalidation import DataValidation
@@ -258,7 +266,7 @@ def _write_settings(
         sheet.column_dimensions["ABC"[j - 1]].width = width
     for i, setting in enumerate(SETTINGS, start=2):
         title = sheet.cell(i, 1, setting.title.localized(lang))
-        value = sheet.cell(i, 2, settings.get(setting.name))  # type: ignore[arg-type]  # as above
+        value = sheet.cell(i, 2, settings.get(setting.name))
         note = setting.note.localized(lang)
         words = sheet.cell(i, 3, note)
         title.alignment = words.alignment = Alignment(wrap_text=True, vertical="center")
@@ -284,7 +292,7 @@ def _write_lists(sheet: Worksheet, lang: str, procedures: Sequence[str]) -> None
     for j, name in enumerate(LIST_NAMES, start=1):
         head = sheet.cell(1, j, text(f"workbook.list_{name}").localized(lang))
         head.font, head.fill = _font(bold=True), _fill("D9D9D9")
-        sheet.column_dimensions[get_column_letter(j)].width = 26
+        sheet.column_dimensions[get_column_letter(j)].width = 32
         for i, value in enumerate(_list_values(name, lang, procedures), start=2):
             sheet.cell(i, j, value).number_format = "@"
     _fit_to_width(sheet, landscape=True)
@@ -363,12 +371,14 @@ def _letter(form: Sheet, name: str) -> str:
 
 
 def _mark(sheet: Worksheet, cells: str, formula: str) -> None:
-    from openpyxl.formatting.rule import FormulaRule
-    from openpyxl.styles import Font
+    from openpyxl.formatting.rule import Rule
+    from openpyxl.styles import Font, PatternFill
+    from openpyxl.styles.differential import DifferentialStyle
 
-    rule = FormulaRule(
-        formula=[formula], fill=_fill("FF9999"), font=Font(bold=True, color="9C0006")
+    style = DifferentialStyle(
+        fill=PatternFill(bgColor="FF9999"), font=Font(bold=True, color="9C0006")
     )
+    rule = Rule(type="expression", formula=[formula], dxf=style)
     sheet.conditional_formatting.add(cells, rule)
 
 

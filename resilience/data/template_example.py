@@ -14,7 +14,9 @@ from resilience.data.schema import PASSPORT_SHARES
 from resilience.data.workbook_layout import choices
 from resilience.i18n import text
 
-__all__ = ["example_rows", "example_settings", "typical_procedures"]
+__all__ = ["CellValue", "example_rows", "example_settings", "typical_procedures"]
+
+CellValue = str | int | float | dt.date | None
 
 #: Month and day from which results are usually in hand; our choice, to be corrected by the region.
 USUALLY_AVAILABLE = {"ВПР": (5, 15), "ОГЭ": (7, 1), "ЕГЭ": (7, 1)}
@@ -100,7 +102,7 @@ _WEIGHTS = {
 }
 
 
-def typical_procedures(years: Sequence[int]) -> list[dict[str, object]]:
+def typical_procedures(years: Sequence[int]) -> list[dict[str, CellValue]]:
     """Return the typical procedures of each year with the date their results are usually known."""
     return [
         {
@@ -113,7 +115,7 @@ def typical_procedures(years: Sequence[int]) -> list[dict[str, object]]:
     ]
 
 
-def example_rows(years: Sequence[int], lang: str) -> dict[str, list[dict[str, object]]]:
+def example_rows(years: Sequence[int], lang: str) -> dict[str, list[dict[str, CellValue]]]:
     """Return the rows of each sheet of the filled-in template.
 
     The last year has no ОГЭ and ЕГЭ yet: the list is drawn up on 31 May.
@@ -126,9 +128,9 @@ def example_rows(years: Sequence[int], lang: str) -> dict[str, list[dict[str, ob
     }
 
 
-def example_settings(years: Sequence[int], lang: str) -> dict[str, object]:
+def example_settings(years: Sequence[int], lang: str) -> dict[str, CellValue]:
     """Return the settings of the filled-in template."""
-    return {
+    settings: dict[str, CellValue] = {
         "region": text("workbook.example_region").localized(lang),
         "as_of": dt.date(int(max(years)), 5, 31),
         "lang": lang,
@@ -136,10 +138,12 @@ def example_settings(years: Sequence[int], lang: str) -> dict[str, object]:
         "procedures": text("workbook.choices_all").localized(lang),
         "index_method": choices("index_method", lang)[0],
         "adversity_quantile": 0.25,
-    } | {f"weight_{name}": weight for name, weight in _WEIGHTS.items()}
+    }
+    settings.update({f"weight_{name}": weight for name, weight in _WEIGHTS.items()})
+    return settings
 
 
-def _school_rows(lang: str) -> list[dict[str, object]]:
+def _school_rows(lang: str) -> list[dict[str, CellValue]]:
     names = text("workbook.example_schools").localized(lang).split(";")
     places = text("workbook.example_municipalities").localized(lang).split(";")
     kinds, (yes, no) = choices("school_types", lang), choices("yes_no", lang)
@@ -159,8 +163,8 @@ def _school_rows(lang: str) -> list[dict[str, object]]:
     ]
 
 
-def _count_rows(year: int, last: int) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
+def _count_rows(year: int, last: int) -> list[dict[str, CellValue]]:
+    rows: list[dict[str, CellValue]] = []
     for s, school in enumerate(_SCHOOLS):
         for p, name in enumerate(MARKED):
             if name.startswith("ОГЭ") and year == last:
@@ -181,8 +185,8 @@ def _count_rows(year: int, last: int) -> list[dict[str, object]]:
         if "10-11" in school.levels and year != last:
             size = school.cohort // 2
             below = round(size * max(0.0, 0.06 - 0.08 * school.result))
-            keys = {"school_id": school.code, "procedure": "ЕГЭ-РУ", "year": year}
-            rows.append({**keys, "n_participants": size, "n_below_minimum": below})
+            keys = {"school_id": school.code, "procedure": "ЕГЭ-РУ"}
+            rows.append({**keys, "year": year, "n_participants": size, "n_below_minimum": below})
     return rows
 
 
@@ -198,8 +202,8 @@ def _marks(size: int, level: float) -> dict[str, int]:
     return {f"n_{mark}": n for mark, n in zip((2, 3, 4, 5), counts, strict=True)}
 
 
-def _passport_rows(year: int, lang: str) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = []
+def _passport_rows(year: int, lang: str) -> list[dict[str, CellValue]]:
+    rows: list[dict[str, CellValue]] = []
     for s, school in enumerate(_SCHOOLS):
         grades = 9 if school.kind == 1 else 11
         roll = school.cohort * grades - (year + s) % 4

@@ -244,10 +244,10 @@ SHEETS: tuple[Sheet, ...] = (
         columns=(
             _SCHOOL,
             _YEAR,
-            _count("n_pupils", required=True, width=12),
-            SheetColumn(name="family_unit", type="text", width=18, choices="units"),
-            _count("n_families", width=14),
-            *(_count(name, width=17) for name in PASSPORT_SHARES),
+            _count("n_pupils", required=True, width=15),
+            SheetColumn(name="family_unit", type="text", width=23, choices="units"),
+            _count("n_families", width=17),
+            *(_count(name, width=21) for name in PASSPORT_SHARES),
         ),
     ),
     Sheet(
