@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
@@ -23,6 +24,8 @@ __all__ = [
     "school_names",
     "scores_of",
 ]
+
+_USUAL_LEVELS = (0.8, 0.9, 0.95, 0.99)
 
 
 def effects_of(va: Any) -> pd.DataFrame:
@@ -55,13 +58,18 @@ def level_of(va: Any, level: float | None) -> float | None:
     return float(level)
 
 
-def interval_kind(effects: pd.DataFrame) -> Literal["std_error", "conditional_sd", "unknown"]:
+def interval_kind(
+    effects: pd.DataFrame, level: float | None = None
+) -> Literal["std_error", "conditional_sd", "unknown"]:
     """Return which column of errors the intervals of the table rest on.
 
     Published systems differ in the standard error they print, so the table is read: the half-width
-    of its intervals is a constant multiple of one of its columns.
+    of its intervals is the normal quantile of the level (or, where the level is not known, of a
+    usual one) times one of its columns.
     """
     half = (effects["conf_high"] - effects["conf_low"]).to_numpy(dtype=float) / 2
+    levels = _USUAL_LEVELS if level is None else (level,)
+    quantiles = np.array([NormalDist().inv_cdf((1 + p) / 2) for p in levels])
     names: tuple[Literal["std_error", "conditional_sd"], ...] = ("std_error", "conditional_sd")
     for name in names:
         if name not in effects:
@@ -69,7 +77,8 @@ def interval_kind(effects: pd.DataFrame) -> Literal["std_error", "conditional_sd
         error = effects[name].to_numpy(dtype=float)
         used = (error > 0) & np.isfinite(half)
         ratio = half[used] / error[used]
-        if used.any() and np.ptp(ratio) < 1e-6 * ratio.mean():
+        # A thousandth lets 1.96 stand for 1.959964.
+        if used.any() and (np.abs(ratio - quantiles[:, None]) < 1e-3).all(axis=1).any():
             return name
     return "unknown"
 
@@ -77,7 +86,7 @@ def interval_kind(effects: pd.DataFrame) -> Literal["std_error", "conditional_sd
 def interval_note(effects: pd.DataFrame, level: float | None) -> Bilingual:
     """Return which interval the table holds and which standard error it rests on."""
     percent = "" if level is None else f"{100 * level:g} %"
-    return text(f"plotting.interval_{interval_kind(effects)}", level=percent)
+    return text(f"plotting.interval_{interval_kind(effects, level)}", level=percent)
 
 
 def latest_scores(scores: pd.DataFrame) -> pd.DataFrame:

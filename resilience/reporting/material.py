@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,9 @@ from resilience.plotting.inputs import school_names
 from resilience.reporting.provenance import Provenance
 from resilience.validation import check_columns
 
-__all__ = ["Material", "years_of"]
+__all__ = ["MOST_SCHOOLS", "Material", "years_of"]
+
+MOST_SCHOOLS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +78,35 @@ class Material:
         )
         return bool(common) and "observed_mean" in self.va.school_effects
 
+    @property
+    def annex_schools(self) -> set[str] | None:
+        """Schools the annex lists: None for all, else those that some rule named.
+
+        Beyond a thousand schools a complete annex would be hundreds of pages that nobody prints;
+        the files of the run hold every school, and the annex says so.
+        """
+        tables = [
+            getattr(result, name)
+            for result, name in (
+                (self.va, "school_effects"),
+                (self.index, "scores"),
+                (self.found, "schools"),
+            )
+            if result is not None
+        ]
+        schools = {str(s) for table in tables for s in table["school_id"].unique()}
+        if len(schools) <= MOST_SCHOOLS:
+            return None
+        if self.found is None:
+            return set()
+        named = self.found.schools[self.found.schools["verdict"] == "yes"]
+        return {str(s) for s in named["school_id"]}
+
     def place(self, school: object) -> tuple[str, str]:
         """Return name and municipality of a school, empty where they are unknown."""
-        places = self._places()
-        return places.get(str(school), ("", ""))
+        return self._places.get(str(school), ("", ""))
 
+    @cached_property
     def _places(self) -> dict[str, tuple[str, str]]:
         if self.schools is None:
             return {}

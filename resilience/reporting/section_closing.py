@@ -11,7 +11,7 @@ from resilience.columns import label
 from resilience.plotting.inputs import interval_note, latest_scores
 from resilience.references import reference, reference_keys
 from resilience.reporting.draft import Draft, Markup, escape, localized
-from resilience.reporting.material import Material
+from resilience.reporting.material import MOST_SCHOOLS, Material
 from resilience.reporting.provenance import Provenance
 from resilience.reporting.rules import RuleFacts
 from resilience.reporting.section_lists import verdict_word
@@ -93,19 +93,30 @@ def write_provenance(draft: Draft, provenance: Provenance | None) -> None:
 
 def write_annex(draft: Draft, material: Material, rules: tuple[RuleFacts, ...]) -> None:
     """Write the complete tables: effects, indices and verdicts of every school."""
+    only = material.annex_schools
     draft.heading("annex")
-    draft.say("annex_what")
+    if only is None:
+        draft.say("annex_what")
+    else:
+        draft.say("annex_part", most=MOST_SCHOOLS, n=len(only))
     if material.va is not None:
-        _write_effects(draft, material.va)
+        _write_effects(draft, material.va, only)
     if material.index is not None:
-        _write_scores(draft, material.index)
-    if material.found is not None:
-        _write_verdicts(draft, material, rules)
+        _write_scores(draft, material.index, only)
+    if rules:
+        _write_verdicts(draft, material, rules, only)
 
 
-def _write_effects(draft: Draft, va: Any) -> None:
-    effects = va.school_effects.assign(key=va.school_effects["school_id"].astype(str))
-    effects = effects.sort_values("key", kind="stable")
+def _sorted(frame: pd.DataFrame, only: set[str] | None) -> pd.DataFrame:
+    """Return the rows of the schools wanted, by school, with ``key`` as the id's text."""
+    keyed = frame.assign(key=frame["school_id"].astype(str))
+    if only is not None:
+        keyed = keyed[keyed["key"].isin(only)]
+    return keyed.sort_values("key", kind="stable")
+
+
+def _write_effects(draft: Draft, va: Any, only: set[str] | None) -> None:
+    effects = _sorted(va.school_effects, only)
     columns: dict[str, list[str]] = {label("school_id", draft.lang): list(effects["key"])}
     digits = _digits(effects, ["observed_mean", "effect", "conf_low", "conf_high"])
     for name in ("n_pupils", "observed_mean", "expected_mean", "effect", "std_error"):
@@ -146,9 +157,8 @@ def _column(draft: Draft, frame: pd.DataFrame, name: str, digits: int) -> list[s
     return [draft.number(float(v), digits) for v in frame[name].astype(float)]
 
 
-def _write_scores(draft: Draft, index: Any) -> None:
-    scores = latest_scores(index.scores)
-    scores = scores.assign(key=scores["school_id"].astype(str)).sort_values("key", kind="stable")
+def _write_scores(draft: Draft, index: Any, only: set[str] | None) -> None:
+    scores = _sorted(latest_scores(index.scores), only)
     names = ["context_index", "context_index_std_error", "context_reliability", "context_coverage"]
     present = [c for c in names if c in scores]
     columns = [list(scores["key"])]
@@ -172,9 +182,11 @@ def _write_scores(draft: Draft, index: Any) -> None:
     )
 
 
-def _write_verdicts(draft: Draft, material: Material, rules: tuple[RuleFacts, ...]) -> None:
+def _write_verdicts(
+    draft: Draft, material: Material, rules: tuple[RuleFacts, ...], only: set[str] | None
+) -> None:
     """Write a row per school and a column per rule, at most five rules to a table."""
-    verdicts = material.found.schools
+    verdicts = _sorted(material.found.schools, only)
     cells: dict[tuple[str, str], str] = {}
     for row in verdicts.to_dict(orient="records"):
         words = verdict_word(row["verdict"], draft.lang)

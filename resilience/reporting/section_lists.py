@@ -19,6 +19,8 @@ __all__ = ["VERDICTS", "verdict_word", "write_lists"]
 
 VERDICTS = ("yes", "no", "insufficient_data", "not_applicable")
 
+_MOST_LISTED = 120  # schools a list in the body carries; the annex and the files carry all
+
 
 def verdict_word(verdict: object, lang: str) -> str:
     """Return a verdict in the reader's language."""
@@ -101,13 +103,30 @@ def _write_list(draft: Draft, material: Material, number: int, rule: RuleFacts) 
     if yes.empty:
         draft.say("list_none")
     else:
-        draft.say("list_yes", n=len(yes), table=draft.ref("table", f"list-{number}"))
+        table = draft.ref("table", f"list-{number}")
+        if len(yes) <= _MOST_LISTED:
+            draft.say("list_yes", n=len(yes), table=table)
+        else:
+            annex = draft.ref("table", "matrix-1")
+            draft.say("list_first", n=len(yes), most=_MOST_LISTED, table=table, annex=annex)
+            yes = _most_probable(yes)
         heads, rows = _listed(draft, material, yes)
         draft.plain_table(f"list-{number}", heads, rows, draft.words("list_caption", code=code))
     if len(unknown):
-        schools = ", ".join(escape(k) for k in unknown["key"])
-        draft.say("list_insufficient", n=len(unknown), schools=Markup(schools))
+        if len(unknown) <= _MOST_LISTED:
+            schools = ", ".join(escape(k) for k in unknown["key"])
+            draft.say("list_insufficient", n=len(unknown), schools=Markup(schools))
+        else:
+            draft.say("list_insufficient_many", n=len(unknown))
         draft.bullets(_reasons(draft, unknown))
+
+
+def _most_probable(yes: pd.DataFrame) -> pd.DataFrame:
+    """Return the first schools of a long list, by probability where there is one."""
+    if "probability" in yes:
+        order = yes.assign(order=-yes["probability"].astype(float).fillna(0.0))
+        yes = order.sort_values(["order", "key"], kind="stable").drop(columns="order")
+    return yes.head(_MOST_LISTED).sort_values("key", kind="stable")
 
 
 def _listed(

@@ -124,7 +124,7 @@ def write_effects(draft: Draft, material: Material) -> None:
         formulas.CONDITIONAL_SD,
     )
     draft.say("effects_information", table=draft.ref("table", "variance"))
-    draft.say(f"effects_interval_{interval_kind(va.school_effects)}", level=level)
+    draft.say(f"effects_interval_{interval_kind(va.school_effects, va.level)}", level=level)
     _write_example(draft, va.school_effects)
     if "rank_expected" in va.school_effects:
         draft.say("effects_rank")

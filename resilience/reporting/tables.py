@@ -20,6 +20,7 @@ __all__ = ["csv_bytes", "write_tables"]
 
 WORKBOOK = "tables.xlsx"
 _NAME = re.compile(r"[^\W]([\w-]*[^\W])?", re.UNICODE)
+_DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)\d", re.IGNORECASE)  # no files on Windows
 
 
 def write_tables(
@@ -59,7 +60,7 @@ def write_tables(
     if not tables:
         raise SpecificationError(text("reporting.no_tables"))
     for name in tables:
-        if not _NAME.fullmatch(name) or name.lower() == "con":
+        if not _NAME.fullmatch(name) or _DEVICE.fullmatch(name):
             raise SpecificationError(text("reporting.table_name", name=repr(name)))
     folder = Path(folder)
     files = {folder / f"{name}.csv": csv_bytes(frame) for name, frame in tables.items()}

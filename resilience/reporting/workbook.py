@@ -74,10 +74,12 @@ def _unique(words: str, taken: set[str]) -> str:
 def _write_table(sheet: Worksheet, frame: pd.DataFrame, lang: str) -> None:
     known = set(column_names())
     records = [column(str(c)) if str(c) in known else None for c in frame.columns]
+    # The column of verdicts is known by its name even to a table from elsewhere.
+    kinds = [r.kind if r else str(c) for r, c in zip(records, frame.columns, strict=True)]
     heads = [label(str(c), lang, unit=True) for c in frame.columns]
     columns = [
-        [_shown(value, record, lang) for value in frame.iloc[:, i].tolist()]
-        for i, record in enumerate(records)
+        [_shown(value, kind, lang) for value in frame.iloc[:, i].tolist()]
+        for i, kind in enumerate(kinds)
     ]
     formats = [_number_format(record) for record in records]
     _fill(sheet, heads, columns, formats)
@@ -143,7 +145,7 @@ def _number_format(record: Column | None) -> str | None:
     return "0" if digits == 0 else "0." + "0" * digits
 
 
-def _shown(value: object, record: Column | None, lang: str) -> object:
+def _shown(value: object, kind: str, lang: str) -> object:
     """Return what the cell holds: numbers as numbers, words in the reader's language."""
     if isinstance(value, Bilingual):
         return value.localized(lang)
@@ -153,11 +155,12 @@ def _shown(value: object, record: Column | None, lang: str) -> object:
         return text("verdicts.yes" if value else "verdicts.no").localized(lang)
     if isinstance(value, str):
         key = f"verdicts.{value}"
-        if record is not None and record.kind == "verdict" and key in text_keys():
+        if kind == "verdict" and key in text_keys():
             return text(key).localized(lang)
         return value
     if isinstance(value, int):
         return value
     if isinstance(value, float):
-        return value if abs(value) != float("inf") else str(value)
+        # Ten significant digits: the last bits may differ between processors, a table may not.
+        return float(f"{value:.10g}") if abs(value) != float("inf") else str(value)
     return str(value)

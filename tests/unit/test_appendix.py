@@ -1,0 +1,537 @@
+"""The appendix: numbering, references, wording, formulas, and the files it is saved as."""
+
+from __future__ import annotations
+
+import html
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from report_doubles import (
+    ContextIndexResults,
+    DetectionResults,
+    ValueAddedResults,
+    effects_frame,
+    rule_double,
+    schools_frame,
+    scores_frame,
+    verdict_frame,
+)
+
+from resilience.i18n import Bilingual, text, text_keys
+from resilience.reporting import Appendix, DataRecord, Provenance, convert, methods_appendix
+from resilience.reporting.archives import read_parts
+from resilience.reporting.draft import Draft, Figure, Formula, Heading, Prose, Table, escape
+from resilience.reporting.markdown import table_widths
+
+HOSTILE = "МБОУ «СОШ | № 5» *a*_b_ $x$ <b> [c](d) `e` ~f~ ^g^ @h {i} #j \\k"
+
+
+@dataclass(frozen=True, kw_only=True)
+class YearlyResults(ValueAddedResults):
+    """Value added with a level for years."""
+
+    group: str = "school_id"
+    time: str | None = "year"
+
+
+def rule(identifier: str, status: str, **record: Any) -> Any:
+    facts = vars(rule_double(identifier, f"Rule {identifier}", f"Правило {identifier}"))
+    return SimpleNamespace(
+        **{
+            **facts,
+            "status": status,
+            "reference": record.pop("reference", ""),
+            "describe": lambda lang="en": "Описание." if lang == "ru" else "Description.",
+            "to_dict": lambda: record,
+        }
+    )
+
+
+def material(n: int = 24) -> dict[str, Any]:
+    effects = effects_frame(n)
+    rules = (
+        rule(
+            "resilient_posterior",
+            "proposal",
+            combination="all",
+            criterion=[
+                {
+                    "name": "effect",
+                    "column": "effect",
+                    "above": 0.75,
+                    "evidence": {"loss_false_positive": 4, "loss_false_negative": 1},
+                    "reference": "Yastrebov2014",
+                }
+            ],
+        ),
+        rule("low_2025_or", "documented", second_hand=True, parameters={"share_at_least": 0.3}),
+        rule("low_2025_and", "unverified"),
+    )
+    frames = [verdict_frame(effects, r.id, seed=k) for k, r in enumerate(rules, 7)]
+    verdicts = pd.concat(frames, ignore_index=True)
+    few = Bilingual("few pupils", "мало учеников")
+    verdicts["reason"] = pd.Series(
+        [few if v == "insufficient_data" else "" for v in verdicts["verdict"]], dtype=object
+    )
+    schools = schools_frame(effects)
+    schools.loc[0, "name"] = HOSTILE
+    va = YearlyResults(
+        school_effects=effects,
+        fixed_effects=pd.DataFrame(
+            {
+                "term": ["Intercept", "prior_score"],
+                "estimate": [0.01, 0.56],
+                "std_error": [0.03, 0.01],
+                "conf_low": [-0.05, 0.54],
+                "conf_high": [0.07, 0.58],
+            }
+        ),
+        variance_components=pd.DataFrame(
+            {
+                "group": ["school_id", "school_id × year", "residual"],
+                "term": ["Intercept", "Intercept", ""],
+                "variance": [0.1, 0.02, 0.6],
+                "std_dev": [0.3162, 0.1414, 0.7746],
+                "correlation": [np.nan] * 3,
+            }
+        ),
+        school_years=pd.DataFrame({"school_id": ["S001"] * 3, "year": [2023, 2024, 2025]}),
+        convergence=SimpleNamespace(converged=True, singular=False),
+        n_schools=n,
+    )
+    index = ContextIndexResults(
+        scores=scores_frame(effects),
+        weights=pd.DataFrame(
+            {
+                "term": ["both_parents_higher_edu", "single_parent"],
+                "estimate": [0.6, 0.4],
+                "conf_low": [np.nan] * 2,
+                "conf_high": [np.nan] * 2,
+                "direction": [1, -1],
+            }
+        ),
+    )
+    criteria = pd.DataFrame(
+        {
+            "school_id": ["S001"],
+            "rule_id": ["low_2025_and"],
+            "criterion": ["both conditions"],
+            "threshold": [0.3],
+            "scale": ["value"],
+        }
+    )
+    return {
+        "va": va,
+        "index": index,
+        "found": DetectionResults(schools=verdicts, criteria=criteria, rules=rules),
+        "schools": schools,
+        "counts": pd.DataFrame(
+            {
+                "school_id": ["S001", "S002"],
+                "year": [2024, 2025],
+                "procedure": ["ВПР-5-МА", "ОГЭ-РУ"],
+                "n_participants": [10, 20],
+            }
+        ),
+        "provenance": Provenance(
+            data=(DataRecord(name="schools", sha256="0123456789abcdef" * 4, n_rows=24),),
+            as_of="2026-05-31",
+            seed=11,
+            command="resilience run region.toml -o out",
+            settings=(("model.formula", "score ~ prior_score"),),
+            citations=("Simulated region.",),
+            licence="BSD-3-Clause",
+        ),
+    }
+
+
+def appendix(lang: str = "ru", **changes: Any) -> Appendix:
+    parts = {**material(), **changes}
+    first = (parts.pop("va"), parts.pop("index"), parts.pop("found"))
+    return methods_appendix(*first, lang=lang, **parts)
+
+
+def words_of(document: Appendix) -> str:
+    """Return headings, prose and captions: all that is not a cell."""
+    parts: list[str] = []
+    for block in document.blocks:
+        match block:
+            case Heading():
+                parts.append(block.words)
+            case Prose():
+                parts += block.items
+            case Table() | Figure():
+                parts.append(block.caption)
+    return "\n".join(parts)
+
+
+@pytest.fixture(scope="module")
+def russian() -> Appendix:
+    return appendix("ru")
+
+
+@pytest.fixture(scope="module")
+def english() -> Appendix:
+    return appendix("en")
+
+
+# ------------------------------------------------------------------ numbering and references
+
+
+@pytest.mark.parametrize("lang", ["ru", "en"])
+def test_every_table_and_figure_is_numbered_and_referred_to(
+    lang: str, russian: Appendix, english: Appendix
+) -> None:
+    document = russian if lang == "ru" else english
+    tables = [b.name for b in document.blocks if isinstance(b, Table)]
+    figures = [b.name for b in document.blocks if isinstance(b, Figure)]
+    assert tables == [str(i) for i in range(1, len(tables) + 1)]
+    assert figures == [str(i) for i in range(1, len(figures) + 1)]
+    prose = "\n".join(i for b in document.blocks if isinstance(b, Prose) for i in b.items)
+    named: dict[str, set[str]] = {}
+    for kind, stem in (("table", "аблиц|able"), ("figure", "исун|igure")):
+        lists = re.findall(rf"(?:{stem})\w* ((?:\d+(?:, )?)+)", prose)
+        named[kind] = {number for found in lists for number in re.findall(r"\d+", found)}
+    assert set(tables) <= named["table"]
+    assert set(figures) <= named["figure"]
+
+
+@pytest.mark.parametrize("lang", ["ru", "en"])
+def test_no_placeholder_and_no_reference_is_left(
+    lang: str, russian: Appendix, english: Appendix
+) -> None:
+    document = russian if lang == "ru" else english
+    markdown = document.markdown
+    assert "\ue000" not in markdown
+    lines = words_of(document).splitlines()
+    # Sources are cited in the language they are written in.
+    own = "\n".join(line for line in lines if not line.startswith("\\["))
+    prose = re.sub(r"\$[^$]*\$", "", own)
+    assert not re.search(r"(?<!\\)[{}]", prose)
+    other = r"\b(Table|Figure|rule)\b" if lang == "ru" else r"[А-Яа-я]{3,}"
+    outside = re.sub(r"`[^`]*`", "", prose)
+    if lang == "ru":
+        assert not re.search(other, outside)
+    else:
+        # Russian remains where it is the name of a test.
+        assert set(re.findall(other, outside)) <= {"ВПР"}
+
+
+def test_sections_are_numbered_in_order(russian: Appendix) -> None:
+    heads = [b.words for b in russian.blocks if isinstance(b, Heading) and b.depth == 1]
+    assert [h.split(".")[0] for h in heads] == [str(i) for i in range(1, len(heads) + 1)]
+    assert len({b.mark for b in russian.blocks if isinstance(b, Heading)}) == sum(
+        isinstance(b, Heading) for b in russian.blocks
+    )
+
+
+def test_a_reference_that_leads_nowhere_is_a_slip() -> None:
+    draft = Draft(lang="en")
+    draft.say("effects_information", table=draft.ref("table", "absent"))
+    with pytest.raises(KeyError):
+        draft.finished()
+
+
+# ------------------------------------------------------------------ content
+
+
+def test_rules_stand_with_id_version_status_values_and_sources(russian: Appendix) -> None:
+    markdown = russian.markdown
+    for identifier in ("resilient_posterior", "low_2025_or", "low_2025_and"):
+        assert f"`{identifier}`" in markdown
+    assert "не подтверждено официальным документом (статус: предложение)" in markdown
+    assert "не подтверждено официальным документом (статус: не подтверждено)" in markdown
+    assert "документировано из вторых рук" in markdown
+    assert "| effect | `evidence.loss_false_positive` | 4 |" in markdown
+    assert "| (правило в целом) | `share_at_least` | 0,3 |" in markdown
+    assert "| both conditions | `threshold` | 0,3 |" in markdown
+    assert r"\[Yastrebov2014\]" in markdown
+    assert r"p^* = \frac{L_{FP}}{L_{FP}+L_{FN}}" in markdown
+
+
+def test_both_readings_of_the_federal_rule_are_compared() -> None:
+    effects = effects_frame(4)
+    verdicts = pd.DataFrame(
+        {
+            "school_id": list(effects["school_id"]) * 2,
+            "rule_id": ["x_or"] * 4 + ["x_and"] * 4,
+            "verdict": ["yes", "yes", "yes", "no", "yes", "no", "no", "no"],
+        }
+    )
+    found = DetectionResults(schools=verdicts, criteria=pd.DataFrame())
+    prose = words_of(methods_appendix(None, None, found, lang="en"))
+    assert "(«or»), 3 schools" in prose
+    assert "(«and»), 1." in prose
+    assert "changes the answer for 2 schools" in prose
+
+
+def test_lists_hold_every_school_with_a_sign(russian: Appendix) -> None:
+    verdicts = material()["found"].schools
+    for identifier in ("resilient_posterior", "low_2025_or", "low_2025_and"):
+        mine = verdicts[verdicts["rule_id"] == identifier]
+        yes = sorted(mine.loc[mine["verdict"] == "yes", "school_id"])
+        listed = [
+            sorted(row[0] for row in b.rows)
+            for b in russian.blocks
+            if isinstance(b, Table) and b.caption.startswith("Школы с признаками")
+        ]
+        assert yes in listed or not yes
+        unknown = sorted(mine.loc[mine["verdict"] == "insufficient_data", "school_id"])
+        assert f"школ: {len(unknown)}. Это {', '.join(unknown)}." in words_of(russian)
+        assert f"мало учеников: школ — {len(unknown)}" in words_of(russian)
+
+
+def test_annex_holds_every_school(russian: Appendix) -> None:
+    n = 24
+    complete = [b for b in russian.blocks if isinstance(b, Table) and len(b.rows) == n]
+    assert [len({row[0] for row in b.rows}) for b in complete] == [n] * 3
+
+
+def test_worked_example_multiplies_out(english: Appendix) -> None:
+    found = re.search(
+        r"the effect is ([\d.-]+) × ([\d.-]+) = ([\d.-]+)", words_of(english).replace("−", "-")
+    )
+    assert found is not None
+    reliability, difference, effect = map(float, found.groups())
+    # Three places are printed: the product is off by at most .0005·(1 + |d|), the effect by .0005.
+    assert effect == pytest.approx(reliability * difference, abs=0.0005 * (2 + abs(difference)))
+
+
+def test_parts_of_the_model_show_in_its_formula() -> None:
+    yearly = appendix("en", index=None, found=None)
+    assert r"+ u_j + v_{jt} + e_{ijt}" in yearly.markdown
+    va = material()["va"]
+    fields = {k: getattr(va, k) for k in va.__dataclass_fields__}
+    plain = YearlyResults(**{**fields, "time": None, "variance_components": pd.DataFrame(
+        {
+            "group": ["municipality_id", "school_id", "school_id", "residual"],
+            "term": ["Intercept", "Intercept", "prior_score", ""],
+            "variance": [0.01, 0.1, 0.02, 0.6],
+            "std_dev": [0.1, 0.3162, 0.1414, 0.7746],
+            "correlation": [np.nan, np.nan, 0.4, np.nan],
+        }
+    )})  # fmt: skip
+    document = appendix("en", va=plain, index=None, found=None).markdown
+    assert r"+ w_{m(j)} + u_j + \mathbf{z}_{ij}^\top \mathbf{b}_j + e_{ij}" in document
+    assert "v_{jt}" not in document
+    assert r"A_j = \frac{n_j}{\sigma_e^2}" in document
+    assert "`prior_score` also differ between schools" in document
+    assert "0.400" in document
+
+
+def test_means_of_schools_have_their_own_formula() -> None:
+    va = material()["va"]
+
+    class SchoolLevelResults(YearlyResults):
+        """The other kind of value added."""
+
+    fields = {k: getattr(va, k) for k in va.__dataclass_fields__}
+    table = va.variance_components.iloc[:2]
+    document = appendix(
+        "en",
+        va=SchoolLevelResults(**{**fields, "variance_components": table}),
+        index=None,
+        found=None,
+    ).markdown
+    assert r"\bar y_{jt}" in document
+    assert r"\varsigma_{jt}^2" in document
+
+
+def test_troubles_of_the_fit_are_told() -> None:
+    va = material()["va"]
+    fields = {k: getattr(va, k) for k in va.__dataclass_fields__}
+    trouble = YearlyResults(
+        **{**fields, "convergence": SimpleNamespace(converged=False, singular=True)}
+    )
+    prose = words_of(appendix("en", va=trouble, index=None, found=None))
+    assert "did not converge" in prose
+    assert "The fit is singular" in prose
+
+
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        (None, "by how much do the results"),
+        ("since_entry", "since its pupils entered it"),
+        ("since_grade_5", "since grade 5"),
+        ("last_year", "in the last year"),
+        ("a question of our own", "a question of our own."),
+    ],
+)
+def test_question_of_the_model(question: str | None, words: str) -> None:
+    va = material()["va"]
+    fields = {k: getattr(va, k) for k in va.__dataclass_fields__}
+    document = appendix("en", va=YearlyResults(**{**fields, "question": question}), found=None)
+    assert words in words_of(document)
+
+
+def test_what_is_absent_is_left_out_and_named() -> None:
+    counts_only = appendix("ru", va=None, index=None, schools=None)
+    marks = [b.mark for b in counts_only.blocks if isinstance(b, Heading) and b.depth == 1]
+    assert "model" not in marks
+    assert "index" not in marks
+    assert "Модели добавленной стоимости в этом расчёте нет" in words_of(counts_only)
+    assert "Контекстного индекса в этом расчёте нет" in words_of(counts_only)
+    assert len(counts_only.figures) == 1
+    only_index = appendix("ru", va=None, found=None)
+    assert "matrix" not in only_index.markdown
+    assert not only_index.figures
+    bare = appendix("en", va=None, index=None, provenance=None, counts=None, schools=None)
+    assert "No checksums of the data were handed" in words_of(bare)
+    assert "not given" in bare.markdown
+
+
+def test_large_regions_point_to_the_files() -> None:
+    effects = effects_frame(1200)
+    found = DetectionResults(schools=verdict_frame(effects, "r"), criteria=pd.DataFrame())
+    document = methods_appendix(None, None, found, lang="en")
+    yes = int((found.schools["verdict"] == "yes").sum())
+    assert f"tables below hold the schools that at least one rule named ({yes})" in words_of(
+        document
+    )
+    assert max(len(b.rows) for b in document.blocks if isinstance(b, Table)) == yes
+    assert "the 120 most probable ones" in words_of(document) or yes <= 120
+
+
+def test_signs_are_not_accusations(russian: Appendix) -> None:
+    prose = words_of(russian).lower()
+    assert "признак" in prose
+    for word in ("виновн", "нарушител", "худш", "отстающ", "провал"):
+        assert word not in prose
+
+
+# ------------------------------------------------------------------ Markdown
+
+
+def test_table_widths_leave_room_for_the_longest_word() -> None:
+    heads = ["Школа", "Название", "Интервал"]
+    rows = [("S001", "Муниципальное общеобразовательное учреждение", "−0,24\u00a0…\u00a00,56")]
+    widths = table_widths(heads, rows)
+    assert 97 <= sum(widths) <= 103  # shares of a hundred, each rounded
+    # 96 characters fit a line: every column holds its longest unbroken word.
+    assert widths[1] / sum(widths) * 96 >= len("общеобразовательное")
+    assert widths[2] / sum(widths) * 96 >= len(rows[0][2])
+
+
+def test_numbers_follow_the_language() -> None:
+    assert Draft(lang="ru").number(-1.5, 2) == "−1,50"
+    assert Draft(lang="en").number(-0.0001, 2) == "0.00"
+    assert Draft(lang="en").number(float("nan")) == "—"
+
+
+def test_escaped_names_survive_both_markdowns(
+    tmp_path: Path, russian: Appendix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert escape("a\n b") == "a b"
+    with_pandoc = russian.save(tmp_path / "a.html").read_text(encoding="utf-8")
+    monkeypatch.setattr(convert, "pandoc_path", lambda: None)
+    without = russian.save(tmp_path / "b.html").read_text(encoding="utf-8")
+    for page in (with_pandoc, without):
+        cells = re.findall(r"<td[^>]*>(.*?)</td>", page, flags=re.DOTALL)
+        plain = [html.unescape(re.sub(r"<[^>]+>", "", c)).strip() for c in cells]
+        assert HOSTILE in plain
+
+
+# ------------------------------------------------------------------ files
+
+
+def test_word_file_holds_real_formulas_tables_and_pictures(
+    tmp_path: Path, russian: Appendix
+) -> None:
+    parts = read_parts(russian.save(tmp_path / "приложение.docx").read_bytes())
+    body = parts["word/document.xml"].decode("utf-8")
+    displayed = sum(isinstance(b, Formula) for b in russian.blocks)
+    inline = len(re.findall(r"(?<!\\)\$[^$\n]+\$", words_of(russian)))
+    assert body.count("<m:oMathPara>") == displayed
+    assert len(re.findall(r"<m:oMath>", body)) == displayed + inline
+    assert "$" not in re.sub(r"<[^>]+>", "", body).replace(HOSTILE.split("<")[0], "").replace(
+        html.escape(HOSTILE, quote=False), ""
+    )
+    assert body.count("<w:tbl>") == russian.n_tables
+    assert body.count("<w:tblHeader") == russian.n_tables  # heads repeat on every page
+    assert 'w:val="Compact"' not in "".join(re.findall(r"<w:tbl>.*?</w:tbl>", body, re.DOTALL))
+    media = [name for name in parts if name.startswith("word/media/")]
+    assert len(media) == len(russian.figures)
+    page = re.search(r"<w:pgSz[^>]*>", body)
+    assert page is not None
+    assert 'w:w="11906"' in page[0]  # A4 upright, in twentieths of a point
+    assert 'w:h="16838"' in page[0]
+    assert "Times New Roman" in parts["word/styles.xml"].decode("utf-8")
+    assert " PAGE " in parts["word/footer1.xml"].decode("utf-8")
+    for number in range(1, russian.n_tables + 1):
+        assert f"Таблица {number}." in re.sub(r"<[^>]+>", "", body)
+
+
+def test_html_is_one_file_with_mathml(tmp_path: Path, english: Appendix) -> None:
+    page = english.save(tmp_path / "a.html").read_text(encoding="utf-8")
+    displayed = sum(isinstance(b, Formula) for b in english.blocks)
+    assert page.count('<math display="block"') == displayed
+    assert page.count("data:image/png;base64,") == len(english.figures)
+    assert not re.search(r'<(?:img|script|link|iframe)[^>]*(?:src|href)="(?!data:)', page)
+    assert page.count("<table") == english.n_tables
+    anchors = re.findall(r'href="#([^"]+)"', page)
+    assert all(f'id="{a}"' in page for a in anchors)
+    assert '<html lang="en">' in page
+
+
+def test_simple_html_names_the_extra(
+    tmp_path: Path, russian: Appendix, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(convert, "pandoc_path", lambda: None)
+    page = russian.save(tmp_path / "a.html").read_text(encoding="utf-8")
+    assert html.escape(text("appendix.no_pandoc").ru) in page
+    assert "school-resilience[report]" in page
+    assert page.count("<table>") == russian.n_tables
+    assert page.count('src="data:image/png;base64,') == len(russian.figures)
+    assert r"\hat u_j = \lambda_j\, d_j" in page
+    assert "<math" not in page
+    anchors = re.findall(r'href="#([^"]+)"', page)
+    assert all(f'id="{a}"' in page for a in anchors)
+
+
+def test_markdown_file_brings_its_figures(tmp_path: Path, english: Appendix) -> None:
+    path = english.save(tmp_path / "out" / "my appendix.md")
+    markdown = path.read_text(encoding="utf-8")
+    for name, png in english.figures.items():
+        assert f"](my_appendix_figures/{name})" in markdown
+        assert (path.parent / "my_appendix_figures" / name).read_bytes() == png
+    assert markdown.startswith("---\ntitle: 'Methodology appendix'\n")
+
+
+def test_a_second_run_gives_the_same_files(tmp_path: Path) -> None:
+    contents = []
+    for folder in ("a", "b"):
+        document = appendix("ru")
+        contents.append(
+            [
+                document.save(tmp_path / folder / f"x.{s}").read_bytes()
+                for s in ("docx", "html", "md")
+            ]
+        )
+    assert contents[0] == contents[1]
+
+
+def test_title_and_date(english: Appendix) -> None:
+    assert english.title == "Methodology appendix"
+    assert english.subtitle == "State of the data: 2026-05-31"
+    named = appendix("en", title="Our region", va=None, index=None)
+    assert named.title == "Our region"
+    assert repr(english).startswith("Appendix('Methodology appendix', lang='en', n_tables=")
+
+
+def test_wordings_come_in_two_languages() -> None:
+    for key in text_keys():
+        if not key.startswith(("appendix.", "reporting.", "plotting.")):
+            continue
+        words = text(key)
+        if re.sub(r"\{\w+\}|[^A-Za-z]", "", words.en):
+            letters = re.sub(r"\{\w+\}", "", words.ru)
+            assert re.search("[А-Яа-яё]", letters) or key == "plotting.in_band", key
+        placeholders = [sorted(re.findall(r"\{(\w+)\}", w)) for w in (words.en, words.ru)]
+        assert set(placeholders[0]) == set(placeholders[1]), key
