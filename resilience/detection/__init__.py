@@ -1,0 +1,16 @@
+"""Criteria as data, and decisions with three answers: yes, no, insufficient data."""
+
+from __future__ import annotations
+
+from resilience.detection.criteria import Criteria, Criterion, preset_ids
+from resilience.detection.detect import detect_schools
+from resilience.detection.results import DetectionResults, Explanation
+
+__all__ = [
+    "Criteria",
+    "Criterion",
+    "DetectionResults",
+    "Explanation",
+    "detect_schools",
+    "preset_ids",
+]
