@@ -89,9 +89,12 @@ def _cell(value: object, digits: int, kind: str, lang: str) -> str:
     return printed.replace(".", ",") if lang == "ru" else printed
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Results(ABC):
-    """Base of all results: frozen, derived numbers are properties, tables are methods."""
+    """Base of all results: frozen, derived numbers are properties, tables are methods.
+
+    Subclasses are decorated with ``repr=False``, so that the short repr of the base stays.
+    """
 
     @abstractmethod
     def tidy(self) -> pd.DataFrame:
@@ -134,7 +137,8 @@ class Results(ABC):
 
 
 def _short(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else repr(value)
+    plain = value.item() if hasattr(value, "item") else value
+    return f"{plain:.6g}" if isinstance(plain, float) else repr(plain)
 
 
 def _plain(value: object) -> Any:

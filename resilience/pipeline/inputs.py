@@ -1,0 +1,190 @@
+"""From a configuration to the tables of a region, checked and with their checksums."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+
+import pandas as pd
+
+from resilience.data.catalogue import load_dataset
+from resilience.data.dataset import Dataset
+from resilience.data.delimited import read_delimited
+from resilience.data.design import formula_columns
+from resilience.data.workbook import read_workbook
+from resilience.errors import SpecificationError
+from resilience.i18n import Bilingual, text
+from resilience.pipeline.config import RegionConfig, config_from_workbook, read_config
+from resilience.pipeline.marks import marks_to_means
+from resilience.validation import nearest_names
+
+__all__ = ["Region", "dataset_config", "load_region"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Region:
+    """The tables of a region.
+
+    Attributes
+    ----------
+    schools : DataFrame
+        One row per school and year.
+    pupils, counts, procedures : DataFrame or None
+        The other binding tables.
+    records : tuple of (name, sha256, rows)
+        What was read, with checksums.
+    citations : tuple of str
+        How to cite the data.
+    licence : str
+        Terms the data come under.
+    notes : tuple of Bilingual
+        What the readers found suspicious but legal.
+    """
+
+    schools: pd.DataFrame
+    pupils: pd.DataFrame | None
+    counts: pd.DataFrame | None
+    procedures: pd.DataFrame | None
+    records: tuple[tuple[str, str, int], ...]
+    citations: tuple[str, ...] = ()
+    licence: str = ""
+    notes: tuple[Bilingual, ...] = ()
+
+
+def dataset_config(name: str) -> RegionConfig:
+    """Return the shipped configuration of an embedded data set.
+
+    Raises
+    ------
+    SpecificationError
+        If none is shipped for it; those that are, are named.
+    """
+    root = resources.files("resilience") / "pipeline" / "regions"
+    known = sorted(f.name[: -len(".toml")] for f in root.iterdir() if f.name.endswith(".toml"))
+    if name not in known:
+        raise SpecificationError(
+            text("pipeline.no_config", name=name, known=nearest_names(name, known))
+        )
+    with resources.as_file(root / f"{name}.toml") as path:
+        return read_config(path)
+
+
+def load_region(source: str | Path | RegionConfig | Dataset) -> tuple[RegionConfig, Region]:
+    """Read a configuration and the tables it names.
+
+    Parameters
+    ----------
+    source : path, RegionConfig or Dataset
+        ``region.toml``, a workbook (``.xlsx``), a configuration, or a data set, which is run with
+        the configuration shipped under its name.
+
+    Returns
+    -------
+    (RegionConfig, Region)
+
+    Raises
+    ------
+    DataError, SpecificationError
+        For every problem of the files.
+    """
+    if isinstance(source, Dataset):
+        return dataset_config(source.name), _with_means(_from_dataset(source))
+    if isinstance(source, RegionConfig):
+        config = source
+    elif Path(source).suffix.lower() in (".xlsx", ".xlsm"):
+        config, region = _from_workbook(Path(source))
+        return config, _with_means(region)
+    else:
+        config = read_config(source)
+    inputs = config.inputs
+    if inputs.dataset is not None:
+        region = _from_dataset(load_dataset(inputs.dataset, lang=config.output.lang))
+    elif inputs.workbook is not None:
+        _, region = _from_workbook(inputs.workbook)
+    else:
+        region = _from_files(config)
+    return config, _with_means(region)
+
+
+def _from_dataset(data: Dataset) -> Region:
+    frames = data.frames
+    if "schools" not in frames:
+        raise SpecificationError(text("pipeline.no_schools", name=data.name))
+    records = tuple(
+        (f"{data.name}/{name}", str(data.checksums.get(name, "")), len(frame))
+        for name, frame in frames.items()
+        if name in ("schools", "pupils", "counts", "procedures")
+    )
+    return Region(
+        schools=frames["schools"],
+        pupils=frames.get("pupils"),
+        counts=frames.get("counts"),
+        procedures=frames.get("procedures"),
+        records=records,
+        citations=(data.citation,) if data.citation else (),
+        licence=data.licence,
+    )
+
+
+def _from_workbook(path: Path) -> tuple[RegionConfig, Region]:
+    contents = read_workbook(path)
+    record = (path.name, _sha256(path), len(contents.schools))
+    region = Region(
+        schools=contents.schools,
+        pupils=contents.pupils,
+        counts=contents.counts if len(contents.counts) else None,
+        procedures=contents.procedures,
+        records=(record,),
+        notes=contents.warnings,
+    )
+    return config_from_workbook(contents), region
+
+
+def _from_files(config: RegionConfig) -> Region:
+    tables: dict[str, pd.DataFrame] = {}
+    records: list[tuple[str, str, int]] = []
+    notes: list[Bilingual] = []
+    for name, path in config.inputs.tables.items():
+        read = read_delimited(name, path, keep=_own_columns(config) if name == "schools" else ())
+        tables[name] = read.frame
+        notes += read.warnings
+        records.append((path.name, _sha256(path), len(read.frame)))
+    if "schools" not in tables:
+        raise SpecificationError(text("pipeline.no_schools", name=config.source or "[inputs]"))
+    return Region(
+        schools=tables["schools"],
+        pupils=tables.get("pupils"),
+        counts=tables.get("counts"),
+        procedures=tables.get("procedures"),
+        records=tuple(records),
+        notes=tuple(notes),
+    )
+
+
+def _own_columns(config: RegionConfig) -> tuple[str, ...]:
+    """Return the columns of the table of schools that only this configuration knows."""
+    model = config.model
+    names = [model.n, model.variance, model.sd if model.sd != "estimate" else None]
+    if model.formula is not None and model.kind != "pupils":
+        parts = formula_columns(model.formula)
+        names += [parts.outcome, *parts.variables]
+    if config.index is not None:
+        names += [*config.index.inputs, *config.index.weights, config.index.outcome]
+    return tuple(dict.fromkeys(n for n in names if isinstance(n, str) and n != "context_index"))
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _with_means(region: Region) -> Region:
+    """Fill in ``mean_score`` from counts of marks where the table of schools has none."""
+    counts, schools = region.counts, region.schools
+    if counts is None or "mean_score" in schools.columns or "year" not in schools.columns:
+        return region
+    if not {"n_2", "n_3", "n_4", "n_5"} <= set(counts.columns):
+        return region
+    means = marks_to_means(counts)[["school_id", "year", "mean_score"]]
+    return replace(region, schools=schools.merge(means, on=["school_id", "year"], how="left"))
