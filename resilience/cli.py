@@ -96,10 +96,13 @@ def _template(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> str:
+    from resilience.data.outputs import check_place
     from resilience.pipeline.annual import annual_run
     from resilience.pipeline.inputs import dataset_config
     from resilience.reporting.annual import write_annual_run
 
+    # before the work, so that nobody waits for a run that cannot be written
+    check_place(Path(options.output) / "manifest.json")
     source = dataset_config(options.dataset) if options.command == "demo" else options.source
     lang = str(options.lang or ("ru" if options.command == "demo" else ""))
     with _Progress() as progress:

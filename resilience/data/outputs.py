@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from resilience.errors import OutputError
 from resilience.i18n import text
 
-__all__ = ["write_files"]
+__all__ = ["check_place", "write_files"]
 
 
 def write_files(files: Mapping[Path, bytes]) -> tuple[Path, ...]:
@@ -34,7 +33,7 @@ def write_files(files: Mapping[Path, bytes]) -> tuple[Path, ...]:
         If a parent of a path is a file, a path is a folder, or the disk refuses.
     """
     for path in files:
-        _check_place(path)
+        check_place(path)
     parts: dict[Path, Path] = {}
     try:
         for path, content in files.items():
@@ -43,7 +42,7 @@ def write_files(files: Mapping[Path, bytes]) -> tuple[Path, ...]:
             parts[path] = part
             part.write_bytes(content)
         for path, part in parts.items():
-            os.replace(part, path)
+            part.replace(path)
     except OSError as error:
         raise OutputError(
             text("reporting.write", path=str(path), problem=error.strerror or str(error))
@@ -54,7 +53,8 @@ def write_files(files: Mapping[Path, bytes]) -> tuple[Path, ...]:
     return tuple(files)
 
 
-def _check_place(path: Path) -> None:
+def check_place(path: Path) -> None:
+    """Raise an `OutputError` if a file cannot stand there: a parent is a file, it is a folder."""
     if path.is_dir():
         raise OutputError(text("reporting.is_folder", path=str(path)))
     for parent in path.parents:

@@ -18,6 +18,7 @@ from resilience.pipeline.availability import known_on, read_date
 from resilience.pipeline.config import RegionConfig
 from resilience.pipeline.estimation import Estimate, estimate_effects
 from resilience.pipeline.inputs import Region, load_region
+from resilience.pipeline.marks import MARKS, marks_to_means
 from resilience.pipeline.plan import build_index, build_rules, needs_effects
 from resilience.results import Results
 from resilience.validation import shorten
@@ -235,7 +236,31 @@ def _known(
     if len(withheld) and day is not None:
         shown = shorten((f"{p} {y}" for p, y in withheld[["procedure", "year"]].to_numpy()), 12)
         notes = (text("pipeline.withheld", as_of=day.isoformat(), procedures=shown),)
-    return replace(region, counts=counts, pupils=pupils), withheld, notes
+    schools = _known_means(region.schools, counts, withheld, config.model.outcome_procedure)
+    return replace(region, counts=counts, pupils=pupils, schools=schools), withheld, notes
+
+
+def _known_means(
+    schools: pd.DataFrame,
+    counts: pd.DataFrame | None,
+    withheld: pd.DataFrame,
+    outcome_procedure: str | None,
+) -> pd.DataFrame:
+    """Return the table of schools with ``mean_score`` as it was known on the day.
+
+    Means of years whose outcome procedure was withheld are blanked; where the table has no means,
+    they are formed from the counts of marks that were known.
+    """
+    if "mean_score" in schools.columns:
+        if not len(withheld) or outcome_procedure is None:
+            return schools
+        ours = withheld["procedure"].astype(str).str.startswith(outcome_procedure)
+        late = schools["year"].isin(withheld.loc[ours, "year"])
+        return schools.assign(mean_score=schools["mean_score"].where(~late))
+    if counts is None or "year" not in schools.columns or not set(MARKS) <= set(counts.columns):
+        return schools
+    means = marks_to_means(counts)[["school_id", "year", "mean_score"]]
+    return schools.merge(means, on=["school_id", "year"], how="left")
 
 
 def _estimate(

@@ -235,6 +235,5 @@ def _with_context(
         .groupby("school_id", observed=True)["context_index"]
         .last()
     )
-    gap = frame["context_index"].isna()
-    frame.loc[gap, "context_index"] = frame.loc[gap, "school_id"].map(latest)
-    return frame
+    standing = frame["school_id"].map(latest.to_dict()).astype(float)
+    return frame.assign(context_index=frame["context_index"].astype(float).fillna(standing))

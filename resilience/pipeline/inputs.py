@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from resilience.data.workbook import read_workbook
 from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.pipeline.config import RegionConfig, config_from_workbook, read_config
-from resilience.pipeline.marks import marks_to_means
 from resilience.validation import nearest_names
 
 __all__ = ["Region", "dataset_config", "load_region"]
@@ -90,12 +89,11 @@ def load_region(source: str | Path | RegionConfig | Dataset) -> tuple[RegionConf
         For every problem of the files.
     """
     if isinstance(source, Dataset):
-        return dataset_config(source.name), _with_means(_from_dataset(source))
+        return dataset_config(source.name), _from_dataset(source)
     if isinstance(source, RegionConfig):
         config = source
     elif Path(source).suffix.lower() in (".xlsx", ".xlsm"):
-        config, region = _from_workbook(Path(source))
-        return config, _with_means(region)
+        return _from_workbook(Path(source))
     else:
         config = read_config(source)
     inputs = config.inputs
@@ -105,7 +103,7 @@ def load_region(source: str | Path | RegionConfig | Dataset) -> tuple[RegionConf
         _, region = _from_workbook(inputs.workbook)
     else:
         region = _from_files(config)
-    return config, _with_means(region)
+    return config, region
 
 
 def _from_dataset(data: Dataset) -> Region:
@@ -177,14 +175,3 @@ def _own_columns(config: RegionConfig) -> tuple[str, ...]:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _with_means(region: Region) -> Region:
-    """Fill in ``mean_score`` from counts of marks where the table of schools has none."""
-    counts, schools = region.counts, region.schools
-    if counts is None or "mean_score" in schools.columns or "year" not in schools.columns:
-        return region
-    if not {"n_2", "n_3", "n_4", "n_5"} <= set(counts.columns):
-        return region
-    means = marks_to_means(counts)[["school_id", "year", "mean_score"]]
-    return replace(region, schools=schools.merge(means, on=["school_id", "year"], how="left"))

@@ -62,7 +62,7 @@ def marks_to_means(counts: pd.DataFrame, *, correlation: float = 0.5) -> pd.Data
     check_not_empty(table, table="counts")
     marks = table[list(MARKS)].to_numpy(dtype=float)
     n = marks.sum(axis=1)
-    cell = table.groupby(["procedure", "year"], observed=True).ngroup().to_numpy()
+    cell = np.asarray(table.groupby(["procedure", "year"], observed=True).ngroup(), dtype=np.int64)
     means, spreads = _moments(marks, cell)
     if (spreads <= 0).any():
         at = int(np.flatnonzero(spreads[cell] <= 0)[0])
