@@ -6,6 +6,8 @@ schools, a prediction) goes through the same columns.
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -100,15 +102,40 @@ def formula_columns(formula: str) -> FormulaColumns:
         parsed = Formula(right.strip())
         if not isinstance(parsed, SimpleFormula):
             raise SpecificationError(text("design.formula", formula=repr(formula)))
-        needed = parsed.required_variables
+        needed = {name for term in parsed for factor in term.factors for name in _named(factor)}
     except (FormulaicError, SyntaxError) as error:
         raise SpecificationError(
             text("design.formula_syntax", formula=repr(formula), reason=str(error).splitlines()[0])
         ) from error
-    names = sorted((str(v) for v in needed), key=lambda v: right.find(v))
+    names = sorted(needed, key=right.find)
     if outcome in names:
         raise SpecificationError(text("design.outcome_right", outcome=repr(outcome)))
     return FormulaColumns(outcome=outcome, right=right.strip(), variables=tuple(names))
+
+
+def _named(factor: Any) -> set[str]:
+    """Return the columns that a factor of a formula needs.
+
+    formulaic names none for its own transformations that learn from the data (``poly``,
+    ``center``, ``bs``), so the expression itself is read: quoted names, and bare names that are
+    neither functions nor formulaic's own.
+    """
+    from formulaic.transforms import TRANSFORMS
+
+    if factor.eval_method.value == "lookup":
+        return {str(factor.expr)}
+    if factor.eval_method.value != "python":
+        return set()
+    quoted = re.findall("`([^`]+)`", factor.expr)
+    tree = ast.parse(re.sub("`[^`]+`", "None", factor.expr), mode="eval")
+    functions = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            functions.add(id(node.func))
+            if node.func.id == "Q":
+                quoted += [str(a.value) for a in node.args if isinstance(a, ast.Constant)]
+    plain = [n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in functions]
+    return {name for name in (*quoted, *plain) if name not in TRANSFORMS and name != "np"}
 
 
 def check_rows(
@@ -167,16 +194,28 @@ def learn_columns(data: pd.DataFrame, parts: FormulaColumns) -> tuple[Floats, Mo
     ------
     DataError
         If a transformation cannot be evaluated or gives missing or infinite values.
+    SpecificationError
+        If a column of categories has a single one: formulaic would leave it out silently.
     """
     import formulaic
 
-    return _evaluated(
+    matrix, spec = _evaluated(
         lambda frame: formulaic.model_matrix(
             parts.right, frame, na_action="raise", output="pandas", context={"np": np}
         ),
         _plain(data, parts.variables),
         parts.right,
     )
+    flat = [
+        factor
+        for factor, (_, learnt) in spec.encoder_state.items()
+        if "categories" in learnt and len(learnt["categories"]) < 2
+    ]
+    if flat:
+        raise SpecificationError(
+            text("engine.collinear", columns=", ".join(repr(str(factor)) for factor in flat))
+        )
+    return matrix, spec
 
 
 def design_columns(spec: ModelSpec, data: pd.DataFrame) -> Floats:
@@ -188,11 +227,11 @@ def design_columns(spec: ModelSpec, data: pd.DataFrame) -> Floats:
         If a column holds a category that was not there when the design was learnt, or a
         transformation gives missing values.
     """
-    variables = [str(v) for v in spec.required_variables]
-    frame = _plain(data, variables)
-    for factor, named in spec.factor_variables.items():
-        _, learnt = spec.encoder_state.get(str(factor), (None, {}))
-        columns = [str(v) for v in named if str(v) in variables]
+    formula: Any = spec.formula
+    named = {str(factor): sorted(_named(factor)) for term in formula for factor in term.factors}
+    frame = _plain(data, sorted({name for columns in named.values() for name in columns}))
+    for factor, columns in named.items():
+        _, learnt = spec.encoder_state.get(factor, (None, {}))
         if "categories" not in learnt or len(columns) != 1:
             continue
         values = frame[columns[0]]
@@ -256,8 +295,8 @@ def _check_weights(data: pd.DataFrame, column: str, *, table: str, unit: str | N
     values = data[column].to_numpy(dtype=float)
     negative = values < 0
     if negative.any() or not (values > 0).any():
-        units = data.loc[negative, unit].astype(str).drop_duplicates() if unit else []
-        places = f" ({unit}: {len(units)}; {shorten(units)})" if len(units) else ""
+        units = list(data.loc[negative, unit].astype(str).drop_duplicates()) if unit else []
+        places = f" ({unit}: {len(units)}; {shorten(units)})" if units else ""
         raise DataError(
             text(
                 "design.weights",

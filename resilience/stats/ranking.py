@@ -233,4 +233,4 @@ def bands(
     above = (p >= inner).astype(int) + (p >= outer)
     # the mirror image, so that a probability exactly on a cut goes outwards on both sides
     below = (1.0 - p >= inner).astype(int) + (1.0 - p >= outer)
-    return np.array(BANDS)[2 + above - below]
+    return np.asarray(np.array(BANDS)[2 + above - below])

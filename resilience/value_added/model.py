@@ -237,7 +237,7 @@ def _check_keys(
         twice = pairs[pairs.duplicated(inner, keep=False)]
         if len(twice):
             unit = twice[inner].iloc[0]
-            places = shorten(twice.loc[twice[inner] == unit, outer])
+            places = shorten(sorted(map(str, twice.loc[twice[inner] == unit, outer])))
             raise DataError(
                 text("value_added.two_parents", inner=inner, unit=unit, outer=outer, places=places)
             )

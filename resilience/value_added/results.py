@@ -224,28 +224,18 @@ class ValueAddedResults(EffectsResults):
 
     def _effects_of(self, frame: pd.DataFrame, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the sum of all lasting effects of each row's units, zero for unknown units."""
-        own = self.school_effects[["school_id", "effect"]].assign(group=self.group)
-        levels = pd.concat(
-            [self.outer_effects, own.rename(columns={"school_id": "unit_id"})], ignore_index=True
-        )
         total = np.zeros(len(frame))
-        for group, table in levels.groupby("group", sort=False):
+        own = self.school_effects.rename(columns={"school_id": "unit_id"})
+        for group, table in [*self.outer_effects.groupby("group"), (self.group, own)]:
             total += _mapped(frame[group], table.set_index("unit_id")["effect"])
-        slopes = pd.concat(
-            [
-                self.outer_slopes,
-                self.school_slopes.rename(columns={"school_id": "unit_id"}).assign(
-                    group=self.group
-                ),
-            ],
-            ignore_index=True,
-        )
         terms = list(self.fixed_effects["term"])
-        for (group, term), table in slopes.groupby(["group", "term"], sort=False):
-            distance = X[:, terms.index(term)] - self.slope_means[term]
-            total += distance * _mapped(frame[group], table.set_index("unit_id")["estimate"])
+        own = self.school_slopes.rename(columns={"school_id": "unit_id"})
+        for group, slopes in [*self.outer_slopes.groupby("group"), (self.group, own)]:
+            for term, table in slopes.groupby("term"):
+                distance = X[:, terms.index(term)] - self.slope_means[str(term)]
+                total += distance * _mapped(frame[group], table.set_index("unit_id")["estimate"])
         return total
 
 
 def _mapped(units: pd.Series, values: pd.Series) -> NDArray[np.float64]:
-    return units.map(values).fillna(0.0).to_numpy(dtype=float)
+    return values.reindex(np.asarray(units, dtype=object)).fillna(0.0).to_numpy(dtype=float)
