@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special, stats
+from scipy import special
 
 from resilience.errors import SpecificationError
 from resilience.i18n import text
@@ -180,7 +180,12 @@ def _standard(gap: Floats, sd: Floats, *, closed: bool) -> Floats:
 
 
 def power_to_detect(
-    precision: ArrayLike, *, effect_sd: float, bound: float, alternative: float, threshold: float
+    precision: ArrayLike,
+    *,
+    effect_sd: float,
+    bound: float,
+    alternative: float,
+    threshold: ArrayLike,
 ) -> Floats:
     r"""Return the probability that a school truly at ``alternative`` would get a yes.
 
@@ -194,8 +199,8 @@ def power_to_detect(
         σ_u.
     bound, alternative : float
         δ and u_alt > δ, in units of the effect.
-    threshold : float
-        p*.
+    threshold : float or array_like
+        p*, one or one per school.
 
     Raises
     ------
@@ -207,61 +212,75 @@ def power_to_detect(
     A = np.asarray(precision, dtype=float)
     reliability = effect_sd**2 * A / (1 + effect_sd**2 * A)
     s = effect_sd * np.sqrt(1 - reliability)
-    z = float(stats.norm.ppf(threshold))
+    z = special.ndtri(np.asarray(threshold, dtype=float))
     with np.errstate(divide="ignore", invalid="ignore"):
         gap = (reliability * alternative - bound - z * s) * np.sqrt(A) / reliability
-    return np.asarray(special.ndtr(np.where(reliability > 0, gap, -np.inf)))
+    # without data the prior decides, the same way for every school
+    prior = np.where(bound + z * effect_sd <= 0, np.inf, -np.inf)
+    return np.asarray(special.ndtr(np.where(reliability > 0, gap, prior)))
 
 
 def critical_reliability(
-    *, effect_sd: float, bound: float, alternative: float, threshold: float
-) -> float:
-    r"""Return the reliability at which a school at ``alternative`` says yes every second time.
+    *, effect_sd: float, bound: float, alternative: float, threshold: ArrayLike
+) -> Floats:
+    r"""Return the reliability at which a school at ``alternative`` gets a yes every second time.
 
-    Solves :math:`\lambda u_{alt} - \delta = z_{p^*}\sigma_u\sqrt{1-\lambda}`; 1 where even perfect
-    data would not do.
+    Solves :math:`\lambda u_{alt} - \delta = z_{p^*}\sigma_u\sqrt{1-\lambda}`, a quadratic equation
+    in :math:`\sqrt{1-\lambda}`; 1 where even perfect data would not do, 0 where none are needed.
+
+    Parameters
+    ----------
+    effect_sd, bound, alternative : float
+        σ_u, δ and u_alt.
+    threshold : float or array_like
+        p*, one or one per school.
     """
-    z = float(stats.norm.ppf(threshold))
-
-    def gap(x: float) -> float:
-        return x * alternative - bound - z * effect_sd * float(np.sqrt(1 - x))
-
-    if gap(1.0) <= 0:
-        return 1.0
-    if gap(0.0) >= 0:
-        return 0.0
-    return float(optimize.brentq(gap, 0.0, 1.0, xtol=1e-12))
+    slope = special.ndtri(np.asarray(threshold, dtype=float)) * effect_sd
+    room = alternative - bound
+    if room <= 0 or alternative <= 0:
+        return np.ones_like(slope)
+    root = (-slope + np.sqrt(slope**2 + 4.0 * alternative * room)) / (2.0 * alternative)
+    return np.asarray(1.0 - np.clip(root, 0.0, 1.0) ** 2)
 
 
-def _critical_precision(reliability: float, effect_sd: float) -> float:
-    if reliability >= 1.0 or effect_sd <= 0:
-        return float("inf")
-    return reliability / (effect_sd**2 * (1 - reliability))
+def _critical_precision(reliability: ArrayLike, effect_sd: float) -> Floats:
+    trust = np.asarray(reliability, dtype=float)
+    if effect_sd <= 0:
+        return np.full_like(trust, np.inf)
+    with np.errstate(divide="ignore"):
+        return np.asarray(trust / (effect_sd**2 * (1 - trust)))
 
 
 def years_needed(
-    reliability: float,
+    reliability: ArrayLike,
     *,
     effect_sd: float,
     transient_variance: float,
     pupil_variance: float,
     n_per_year: ArrayLike,
 ) -> Floats:
-    """Return the years of data needed, fractions included; infinite where none suffice."""
+    r"""Return the years needed for a reliability, fractions included; infinite where none suffice.
+
+    :math:`A_c(\sigma_v^2 + \sigma_e^2/n)` with :math:`A_c = \lambda_c/(\sigma_u^2(1-\lambda_c))`.
+    """
     A = _critical_precision(reliability, effect_sd)
     n = np.asarray(n_per_year, dtype=float)
-    return np.asarray(A * (transient_variance + pupil_variance / n))
+    with np.errstate(divide="ignore"):
+        return np.asarray(A * (transient_variance + pupil_variance / n))
 
 
 def pupils_needed(
-    reliability: float, *, effect_sd: float, transient_variance: float, pupil_variance: float
-) -> float:
-    """Return the pupils needed in one year; infinite where the transient part alone forbids it."""
+    reliability: ArrayLike, *, effect_sd: float, transient_variance: float, pupil_variance: float
+) -> Floats:
+    r"""Return the pupils needed in one year: :math:`\sigma_e^2/(1/A_c - \sigma_v^2)`.
+
+    Infinite where the transient part alone forbids it.
+    """
     A = _critical_precision(reliability, effect_sd)
-    room = 1.0 / A - transient_variance if np.isfinite(A) and A > 0 else -1.0
-    if A == 0:
-        return 0.0
-    return pupil_variance / room if room > 0 else float("inf")
+    with np.errstate(divide="ignore"):
+        room = 1.0 / A - transient_variance
+        pupils = pupil_variance / np.where(room > 0, room, 1.0)
+    return np.asarray(np.where(room > 0, pupils, np.inf))
 
 
 def list_fdr(probability: ArrayLike) -> Floats:
