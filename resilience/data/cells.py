@@ -20,11 +20,10 @@ from resilience.data.normalise import (
     parse_procedure,
     parse_share,
     parse_year,
-    show_value,
     tidy_text,
 )
 from resilience.data.problems import Problems
-from resilience.data.schema import CellType, ColumnRule, named
+from resilience.data.schema import CellType, ColumnRule, named, out_of_range
 from resilience.errors import DataError
 from resilience.i18n import text, text_keys
 
@@ -146,9 +145,7 @@ def _check_range(value: object, rule: ColumnRule) -> None:
     low = -np.inf if rule.minimum is None else rule.minimum
     high = np.inf if rule.maximum is None else rule.maximum
     if not low <= value <= high:
-        raise DataError(
-            text("schema.range", value=show_value(value), low=f"{low:g}", high=f"{high:g}")
-        )
+        raise DataError(out_of_range(value, low, high))
 
 
 def convert_cells(

@@ -308,7 +308,8 @@ def _extra(
     positions = {words: position for position, words in header.unknown.items()}
     own = {c.name for c in rule.columns}
     positions |= {n: header.columns[n] for n in keep if n in header.columns and n not in own}
-    return {words: [row[position] for _, row in body] for words, position in positions.items()}
+    in_order = sorted(positions.items(), key=lambda item: item[1])
+    return {words: [row[position] for _, row in body] for words, position in in_order}
 
 
 def _kept(

@@ -41,6 +41,8 @@ _PERSONAL_STEMS = (
 )
 _PERSONAL_WORDS = frozenset({"имя", "инн", "полис", "почта", "тел", "дата рождения", "серия"})
 _PERSONAL_PHRASES = (
+    "ф.и.о",
+    "ф. и. о",
     "дата рожд",
     "день рожд",
     "номер документ",
@@ -59,7 +61,7 @@ _PERSONAL_PHRASES = (
     "document number",
     "id number",
 )
-_PERSONAL_WHOLE = frozenset({"номер", "документ", "ф. и. о.", "ф.и.о.", "ф.и.о", "ф. и. о"})
+_PERSONAL_WHOLE = frozenset({"номер", "документ"})
 _SPECIAL_STEMS = (
     "овз",
     "инвалид",

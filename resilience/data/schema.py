@@ -28,6 +28,7 @@ __all__ = [
     "check_municipalities",
     "check_table",
     "named",
+    "out_of_range",
     "table_rule",
 ]
 
@@ -298,8 +299,15 @@ def _limits(rule: ColumnRule) -> tuple[float, float]:
 def _broken_rule(value: float, rule: ColumnRule) -> Bilingual:
     if rule.type in ("share", "count", "year"):
         return text(f"schema.not_{rule.type}", value=show_value(value))
-    low, high = _limits(rule)
-    return text("schema.range", value=show_value(value), low=f"{low:g}", high=f"{high:g}")
+    return out_of_range(value, *_limits(rule))
+
+
+def out_of_range(value: object, low: float, high: float) -> Bilingual:
+    """Return the message of a value outside its range, one-sided or not."""
+    shown = show_value(value)
+    if np.isinf(high) and not np.isinf(low):
+        return text("schema.at_least", value=shown, low=f"{low:g}")
+    return text("schema.range", value=shown, low=f"{low:g}", high=f"{high:g}")
 
 
 def _check_key(frame: pd.DataFrame, rule: TableRule, problems: Problems) -> None:

@@ -10,7 +10,7 @@ from resilience.data.cells import column_values
 from resilience.data.normalise import normalise_header, show_value
 from resilience.data.personal import looks_like_person
 from resilience.data.problems import Problems
-from resilience.data.schema import check_municipalities
+from resilience.data.schema import PASSPORT_SHARES, check_municipalities
 from resilience.data.workbook_counts import (
     check_available,
     note_repeats,
@@ -111,9 +111,14 @@ def read_workbook(path: str | Path, *, keep_personal: bool = False) -> WorkbookC
     sheets = open_sheets(source, str(path))
     problems = Problems(source.name)
     filled, settings_sheet = _find_all(sheets, problems, keep_personal)
-    problems.raise_if_any()
+    if "schools" not in filled or settings_sheet is None or not _has_results(filled):
+        problems.raise_if_any()  # without these sheets the rest cannot be checked
     _check_filled(filled, problems)
     return _contents(source.name, filled, settings_sheet, problems)
+
+
+def _has_results(filled: dict[str, FilledSheet]) -> bool:
+    return "pupils" in filled or {"counts", "procedures"} <= set(filled)
 
 
 def _find_all(
@@ -179,12 +184,13 @@ def _contents(
     check_available(classes, marks, dates, problems)
     passports = read_passports(_sheet(filled, "passports"), problems)
     pupils = _read_pupils(_sheet(filled, "pupils"), problems)
-    known = set(passports.loc[passports["passport_share"].notna(), "indicator"])
+    stated = _sheet(filled, "passports").columns
+    known = {c for c in PASSPORT_SHARES if any(v is not None for v in stated[c])}
     assert settings_sheet is not None  # its absence has been raised
     settings = read_settings(
         settings_sheet,
         problems,
-        procedures=list(dict.fromkeys(classes["procedure"])),
+        procedures=list(dict.fromkeys(p for p in marks.columns["procedure"] if p)),
         known=known,
     )
     problems.raise_if_any()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import warnings
 import zipfile
@@ -271,6 +272,9 @@ def read_sheet(
             columns[column.name] = [None] * len(rows)
             continue
         cells = [row[position] for _, row in rows]
+        if column.choices == "levels":
+            # A spreadsheet takes 5-9 for a date; `read_levels` takes it back.
+            cells = [str(c) if isinstance(c, dt.date) else c for c in cells]
         letter = letters[column.name]
 
         def place(i: int, letter: str = letter) -> str:
