@@ -342,9 +342,6 @@ def _notes(prepared: PreparedTable, index_lag: float) -> list[Bilingual]:
     notes += [
         text(f"context.{key}", columns=", ".join(names)) for key, names in named.items() if names
     ]
-    n_understated = int(prepared.error.understated.sum())
-    if n_understated:
-        notes.append(text("context.note_understated", n=n_understated, total=prepared.n_rows))
     if prepared.standardised.repaired:
         notes.append(text("context.note_repaired"))
     return notes

@@ -23,7 +23,6 @@ MAD_TO_SD = 1.4826
 # Below this number of yearly changes their median deviation is too loose to replace theory.
 FEWEST_CHANGES = 10
 FEWEST_PAIRS_FOR_CORRELATION = 3
-FAR_TOO_SMALL = 2.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,16 +35,13 @@ class ReportingError:
         Ω_kk per school-year, in squared base-year SDs; NaN where the item is missing and the
         error depends on it.
     source : tuple of str
-        Per item ``years`` (from yearly changes), ``binomial`` (from the number of pupils) or
-        ``none`` (a number seen in one year, or one that never changes).
-    understated : ndarray of bool of shape (n_rows,)
-        School-years too small for the common error of an item: their number of pupils alone
-        implies more than twice its variance.
+        Per item ``years`` (from yearly changes; for a share never below the error its number of
+        pupils implies), ``binomial`` (from the number of pupils) or ``none`` (a number seen in one
+        year, or one that never changes).
     """
 
     variance: Floats
     source: tuple[ErrorSource, ...]
-    understated: npt.NDArray[np.bool_]
 
 
 def year_pairs(table: SchoolTable) -> tuple[Integers, Integers]:
@@ -63,13 +59,15 @@ def reporting_error(
 ) -> ReportingError:
     r"""Return the error variance of each standardised item in a single year.
 
-    With at least two years :math:`\Omega_{kk} = ½(1.4826·\mathrm{MAD}(\Delta z_k))^2` after the
-    year means are removed: an upper bound, since it contains real change.  With fewer than 10
-    yearly changes, or where most schools hand in the same number again (MAD 0), the binomial
-    variance of the share divided by d_k².
+    With at least two years :math:`\Omega_{skk} = \max(½(1.4826·\mathrm{MAD}(\Delta z_k))^2,
+    b_{sk}/d_k^2)` after the year means are removed; b is the binomial variance of the school's own
+    share on the transformed scale (`transform_error_variance`), 0 for a number.  With fewer than
+    10 yearly changes, or where most schools hand in the same number again (MAD 0),
+    :math:`b_{sk}/d_k^2` alone.
 
-    The yearly changes give one error for schools of all sizes, the typical one.  Where schools
-    differ much in size it is too small for the smallest, which `understated` marks.
+    The yearly changes give one error for schools of all sizes.  It contains real change, and where
+    sizes differ much it overstates the error of the largest schools; the smallest, whose error it
+    would understate, are held by the binomial floor.
 
     Parameters
     ----------
@@ -84,7 +82,6 @@ def reporting_error(
     """
     before, after = year_pairs(table)
     variance = np.zeros_like(signed)
-    understated = np.zeros(signed.shape[0], dtype=bool)
     source: list[ErrorSource] = []
     for k, item in enumerate(items):
         centred = _without_year_means(signed[:, k], table.year)
@@ -98,13 +95,15 @@ def reporting_error(
         on_scale = transform_error_variance(table.values[:, k], table.n_pupils, item.transform)
         by_size = on_scale / base_sd[k] ** 2
         if spread > 0:
-            variance[:, k] = 0.5 * spread**2
-            understated |= np.nan_to_num(by_size) > FAR_TOO_SMALL * variance[:, k]
+            # One spread for all sizes is too small for the smallest schools: size sets a floor.
+            # A missing share has no binomial error (NaN) and keeps the common one.
+            typical = np.full(signed.shape[0], 0.5 * spread**2)
+            variance[:, k] = np.fmax(typical, by_size)
             source.append("years")
             continue
         variance[:, k] = by_size
         source.append("none" if item.transform == "number" else "binomial")
-    return ReportingError(variance=variance, source=tuple(source), understated=understated)
+    return ReportingError(variance=variance, source=tuple(source))
 
 
 def _without_year_means(values: Floats, year: Integers) -> Floats:

@@ -88,11 +88,34 @@ def transformed(values: Floats, n_pupils: Floats, transform: Transform) -> Float
 def transform_error_variance(values: Floats, n_pupils: Floats, transform: Transform) -> Floats:
     r"""Return the binomial variance of a reported share on its transformed scale.
 
-    x(1−x)/n for ``share``; by the delta method 1/(c+½) + 1/(n−c+½) for ``logit`` and 1/(4n) for
-    ``arcsine``; zero for ``number``, whose error one year of data cannot show.
+    With the count :math:`c = xn`, ``share`` takes :math:`\tilde x(1-\tilde x)/n` at the smoothed
+    share :math:`\tilde x = (c+½)/(n+1)`, so that no share is free of error; ``logit``
+    :math:`1/(c+½) + 1/(n-c+½)` and ``arcsine`` :math:`1/(4n)` by the delta method; ``number``
+    zero, since one year of data cannot show its error.
+
+    Over all outcomes of a true share p the first averages
+    :math:`[n(n-1)p(1-p) + n/2 + ¼]/(n(n+1)^2)`.  Against :math:`p(1-p)/n` that is too small by
+    :math:`n/(n+1)^2` of it at most (p = ½; 14 % with five pupils) and too large for rare shares in
+    small schools (twice as large at p = .05 with five pupils).
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_rows,)
+        Shares in 0..1 (any number for ``number``), NaN where missing.
+    n_pupils : ndarray of shape (n_rows,)
+        Pupils behind each share, at least 1; an average number need not be whole.
+    transform : {"share", "logit", "arcsine", "number"}
+        Scale of the variance; see `transformed`.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,)
+        Squared units of the transformed scale, NaN where the value is missing.
     """
     if transform == "share":
-        return np.asarray(values * (1 - values) / n_pupils)
+        # Half a pupil more on either side: a share of 0 among five pupils is not known exactly.
+        smoothed = (values * n_pupils + 0.5) / (n_pupils + 1)
+        return np.asarray(smoothed * (1 - smoothed) / n_pupils)
     if transform == "logit":
         count = np.minimum(np.rint(values * n_pupils), n_pupils)
         return np.asarray(1 / (count + 0.5) + 1 / (n_pupils - count + 0.5))

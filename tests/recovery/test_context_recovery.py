@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.optimize import brentq
+from scipy.stats import norm
 
 from resilience.context import ContextIndex
 from resilience.errors import WeakDataWarning
@@ -161,21 +163,38 @@ def reliability_against_truth(frame: pd.DataFrame, truth: np.ndarray) -> tuple[f
     return float(result.scores["context_reliability"].to_numpy()[rows].mean()), squared
 
 
+def stated_by_size(n_pupils: np.ndarray | int, chance: np.ndarray) -> np.ndarray:
+    """Return what the smoothed binomial variance of a share averages over its outcomes.
+
+    E[(c+½)(n−c+½)]/(n(n+1)²), by the moments of the count.
+    """
+    spread = n_pupils * (n_pupils - 1) * chance * (1 - chance) + n_pupils / 2 + 0.25
+    return spread / (n_pupils * (n_pupils + 1) ** 2)
+
+
 def test_error_of_one_year_comes_back_from_the_number_of_pupils() -> None:
     frame, truth = panel(1200, 1, seed=1)
     result = ContextIndex.policy({"low_income": -1.0, "single_parent": -1.0}).fit(frame)
-    noise = np.sqrt((truth * (1 - truth)).mean(axis=0) / 40) / result.items["base_sd"].to_numpy()
-    # E[x(1−x)] = p(1−p)(1 − 1/n) lowers an SD by 1.3 %; over 1,200 schools the mean of x(1−x),
-    # whose SD is below a third of its mean, is known to 1 %.
-    assert result.items["reporting_sd"].to_numpy() == pytest.approx(noise, rel=0.013 + WIDE * 0.005)
+    base_sd = result.items["base_sd"].to_numpy()
+    stated = np.sqrt(stated_by_size(40, truth).mean(axis=0)) / base_sd
+    # Over 1,200 schools the mean of x(1−x), whose SD is below a third of its mean, is known to
+    # 1 %, its root to half of that.
+    assert result.items["reporting_sd"].to_numpy() == pytest.approx(stated, rel=WIDE * 0.005)
     claimed, squared = reliability_against_truth(frame, truth)
+    # Against the true error, smoothing shares of 40 pupils moves the variance 1 − κ by its share.
+    true_variance = (truth * (1 - truth) / 40).mean(axis=0)
+    bias = np.abs(stated_by_size(40, truth).mean(axis=0) / true_variance - 1).max()
+    assert bias < 0.025
     # Reliability is the squared correlation with the truth; at ρ² = .84 and 1,200 schools its
-    # sampling error is 2ρ(1−ρ²)/√1200 = .0085, and the bias above moves 1 − κ by 2.5 %.
-    assert claimed == pytest.approx(squared, abs=WIDE * 0.0085 + 0.025 * (1 - squared))
+    # sampling error is 2ρ(1−ρ²)/√1200 = .0085.
+    assert claimed == pytest.approx(squared, abs=WIDE * 0.0085 + bias * (1 - squared))
 
 
 def test_error_of_several_years_comes_back_from_yearly_changes() -> None:
     frame, truth = panel(1200, 4, seed=2)
+    # Of 400 pupils a share is known to √(.25/400) = .025 at worst, half of the slips below: the
+    # yearly changes decide.
+    frame["n_pupils"] = 400
     rng = np.random.default_rng(4)
     # Slips of the pen of .05 in the share, the same for all schools, around a constant truth.
     for k, name in enumerate(("low_income", "single_parent")):
@@ -190,6 +209,88 @@ def test_error_of_several_years_comes_back_from_yearly_changes() -> None:
     claimed, squared = reliability_against_truth(frame, truth)
     # As above: .0085 at most from sampling, and twice 2.8 % of 1 − κ from the error variance.
     assert claimed == pytest.approx(squared, abs=WIDE * (0.0085 + 0.056 * (1 - squared)))
+
+
+SIZES = ((3, 9), (10, 29), (30, 59), (60, 120))
+
+
+def schools_of_all_sizes(n_years: int, logit: float) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Return binomial passports of 2,000 schools of 3 to 120 pupils, their sizes and truths."""
+    rng = np.random.default_rng(3)
+    n_pupils = np.rint(np.exp(rng.uniform(np.log(3), np.log(120), 2000))).astype(int)
+    chance = 1 / (1 + np.exp(-logit - 0.8 * rng.normal(size=2000)))
+    years = [
+        pd.DataFrame(
+            {
+                "school_id": [f"S{i:04d}" for i in range(2000)],
+                "year": 2020 + t,
+                "n_pupils": n_pupils,
+                "low_income": rng.binomial(n_pupils, chance) / n_pupils,
+            }
+        )
+        for t in range(n_years)
+    ]
+    return pd.concat(years, ignore_index=True), n_pupils, chance
+
+
+def stated_variance(frame: pd.DataFrame, n_years: int) -> np.ndarray:
+    """Return the stated error variance of the share itself, years by schools."""
+    result = ContextIndex.policy({"low_income": -1.0}).fit(frame)
+    error = result.scores["context_index_std_error"].to_numpy() / 10
+    return (error * result.items.loc[0, "base_sd"]).reshape(n_years, -1) ** 2
+
+
+# Shares about one in three and about one in thirteen.
+@pytest.mark.parametrize("logit", [-0.6, -2.5])
+def test_stated_error_by_size_from_one_year(logit) -> None:
+    frame, n_pupils, chance = schools_of_all_sizes(1, logit)
+    stated = stated_variance(frame, 1)[0]
+    true, average = chance * (1 - chance) / n_pupils, stated_by_size(n_pupils, chance)
+    for low, high in SIZES:
+        band = (n_pupils >= low) & (n_pupils <= high)
+        error = stated[band].std(ddof=1) / np.sqrt(band.sum())
+        assert stated[band].mean() == pytest.approx(average[band].mean(), abs=WIDE * error)
+        # What smoothing does to the SD: at least √(13/16) = .90 of the true one (three pupils,
+        # p = ½), at most a quarter more where one in thirteen of a handful is counted.
+        ratio = np.sqrt(stated[band].mean() / true[band].mean())
+        noise = WIDE * error / stated[band].mean() / 2
+        assert np.sqrt(1 - low / (low + 1) ** 2) - noise <= ratio <= 1.25 + noise
+
+
+@pytest.mark.parametrize("logit", [-0.6, -2.5])
+def test_stated_error_by_size_from_several_years(logit) -> None:
+    frame, n_pupils, chance = schools_of_all_sizes(4, logit)
+    stated = stated_variance(frame, 4)
+    true, average = chance * (1 - chance) / n_pupils, stated_by_size(n_pupils, chance)
+    common = stated.min()
+    for low, high in SIZES:
+        band = (n_pupils >= low) & (n_pupils <= high)
+        values = stated[:, band]
+        error = values.std(ddof=1) / np.sqrt(values.size)
+        # The larger of two numbers: on average not below the average of one, nor above their sum.
+        assert values.mean() >= average[band].mean() - WIDE * error
+        assert values.mean() <= average[band].mean() + common + WIDE * error
+        ratio = np.sqrt(values.mean() / true[band].mean())
+        # Never below what smoothing alone may lose.  The common error is the typical school's (of
+        # 20 pupils), so a school of 80, known twice as well, is told twice its error; the common
+        # error itself is known to 2.1 % (see the next test).
+        noise = WIDE * error / values.mean() / 2
+        least, most = np.sqrt(1 - low / (low + 1) ** 2), 2.0 * (1 + WIDE * 0.021)
+        assert least - noise <= ratio <= most + noise
+    # Without the floor schools of 3 to 9 pupils would be told less than half of their error.
+    smallest = n_pupils <= SIZES[0][1]
+    assert np.sqrt(common / true[smallest].mean()) < 0.5
+
+
+def test_common_error_is_that_of_the_typical_school() -> None:
+    frame, n_pupils, chance = schools_of_all_sizes(4, -0.6)
+    common = np.sqrt(stated_variance(frame, 4).min())
+    spread = np.sqrt(2 * chance * (1 - chance) / n_pupils)
+    # The median of |Δ| over schools of all sizes, each change normal with its own SD.
+    median = brentq(lambda x: np.mean(2 * norm.cdf(x / spread) - 1) - 0.5, 1e-6, 1)
+    # 6,000 changes, of which half at least are independent, know a MAD to 1.17/√3000 = 2.1 %; the
+    # counts behind shares of one in three are nearly enough normal.
+    assert common == pytest.approx(np.sqrt(0.5) * 1.4826 * median, rel=WIDE * 0.021)
 
 
 def test_adverse_probability_is_calibrated() -> None:

@@ -197,7 +197,7 @@ def test_transforms_by_hand() -> None:
     assert transformed(share, n, "share")[:3].tolist() == [0.0, 0.25, 1.0]
 
 
-@pytest.mark.parametrize("transform", ["share", "logit", "arcsine"])
+@pytest.mark.parametrize("transform", ["logit", "arcsine"])
 def test_error_variance_against_all_binomial_outcomes(transform) -> None:
     n, p = 60, 0.4
     counts = np.arange(n + 1)
@@ -205,8 +205,45 @@ def test_error_variance_against_all_binomial_outcomes(transform) -> None:
     values = transformed(counts / n, np.full(n + 1, float(n)), transform)
     exact = chance @ values**2 - (chance @ values) ** 2
     claimed = transform_error_variance(np.array([p]), np.array([float(n)]), transform)[0]
-    # The delta method leaves terms of order 1/n: 5 % at n = 60; a plain share is exact.
-    assert claimed == pytest.approx(exact, rel=1e-12 if transform == "share" else 0.05)
+    # The delta method leaves terms of order 1/n: 5 % at n = 60.
+    assert claimed == pytest.approx(exact, rel=0.05)
+
+
+@pytest.mark.parametrize("n", [1, 3, 5, 20, 60])
+@pytest.mark.parametrize("p", [0.01, 0.1, 0.4, 0.5, 0.9])
+def test_error_variance_of_a_share_against_all_binomial_outcomes(n, p) -> None:
+    counts = np.arange(n + 1)
+    chance = binom.pmf(counts, n, p)
+    shares, size = counts / n, np.full(n + 1, float(n))
+    exact = chance @ shares**2 - (chance @ shares) ** 2
+    claimed = transform_error_variance(shares, size, "share")
+    # E[(c+½)(n−c+½)] = n(n−1)pq + n/2 + ¼, over n(n+1)²; rounding alone (the variance above is a
+    # difference of squares, up to 10⁴ times as large as itself).
+    average = (n * (n - 1) * p * (1 - p) + n / 2 + 0.25) / (n * (n + 1) ** 2)
+    assert chance @ claimed == pytest.approx(average, rel=1e-12)
+    assert exact == pytest.approx(p * (1 - p) / n, rel=1e-10)
+    # As pq ≤ ¼, the average is too small by n/(n+1)² of the truth at most, and by just that at ½.
+    least = 1 - n / (n + 1) ** 2
+    assert chance @ claimed >= exact * least * (1 - 1e-10)
+    if p == 0.5:
+        assert chance @ claimed == pytest.approx(exact * least, rel=1e-10)
+    # No outcome is free of error: the least claim is that of a share of 0 or 1.
+    assert claimed.min() == pytest.approx(0.5 * (n + 0.5) / (n * (n + 1) ** 2), rel=1e-12)
+    assert claimed[[0, -1]] == pytest.approx(claimed.min(), rel=1e-12)
+    # At the true share the smoothing moves np·nq to (np+½)(nq+½) = n²pq + n/2 + ¼.
+    smoothing = (n**2 + (n / 2 + 0.25) / (p * (1 - p))) / (n + 1) ** 2
+    at_truth = transform_error_variance(np.array([p]), np.array([float(n)]), "share")[0]
+    assert at_truth == pytest.approx(exact * smoothing, rel=1e-10)
+
+
+def test_error_variance_of_a_share_by_hand() -> None:
+    share, n = np.array([0.0, 0.25, 1.0, np.nan]), np.array([5.0, 8.0, 4.0, 5.0])
+    claimed = transform_error_variance(share, n, "share")
+    # Smoothed: .5/6 of 5, 2.5/9 of 8, 4.5/5 of 4.
+    by_hand = [0.5 * 5.5 / 36 / 5, 2.5 * 6.5 / 81 / 8, 4.5 * 0.5 / 25 / 4]
+    assert claimed[:3] == pytest.approx(by_hand, rel=1e-12)
+    assert claimed[0] == pytest.approx(0.0152778, abs=1e-7)  # an SD of .12, not 0
+    assert np.isnan(claimed[3])
 
 
 @pytest.mark.parametrize("transform", ["logit", "arcsine"])
@@ -221,37 +258,64 @@ def test_transforms_keep_the_order_of_shares(schools, transform) -> None:
 
 
 def test_binomial_error_of_a_single_year_by_hand() -> None:
-    # One item, so index = 50 + 10 z and the error is 10·√(x(1−x)/n)/d.
+    # One item, so index = 50 + 10 z and the error is 10·√((c+½)(n−c+½)/n)/((n+1)d), c = xn.
     frame = region(30, 1)
+    frame.loc[3, "low_income"] = 0.0
     result = ContextIndex.policy({"low_income": -1.0}).fit(frame)
-    x, n = frame["low_income"].to_numpy(), frame["n_pupils"].to_numpy()
-    expected = 10 * np.sqrt(x * (1 - x) / n) / result.items.loc[0, "base_sd"]
-    assert result.scores["context_index_std_error"].to_numpy() == pytest.approx(expected)
+    n = frame["n_pupils"].to_numpy()
+    count = np.rint(frame["low_income"].to_numpy() * n)
+    spread = np.sqrt((count + 0.5) * (n - count + 0.5) / n) / (n + 1)
+    expected = 10 * spread / result.items.loc[0, "base_sd"]
+    error = result.scores["context_index_std_error"].to_numpy()
+    assert error == pytest.approx(expected, rel=1e-12)  # rounding alone
+    assert error[3] > 0
     assert result.items.loc[0, "error_source"] == text("context.label_error_binomial")
     assert text("context.note_one_year") in result.notes
 
 
-def test_error_from_yearly_changes_by_hand() -> None:
-    # Twelve schools whose share moves by −.06 .. +.05 beside a common shift of .10.  Changes
-    # without the year means are the moves minus their mean −.005; their median is −.005 + .005 = 0
-    # and the absolute deviations .005, .005, .015, .015, …, .055, .055 have median .03.
+def twelve_schools(n_pupils: int) -> tuple[pd.DataFrame, float]:
+    """Return two years of twelve shares, and the SD that their changes give by hand.
+
+    The shares move by −.06 .. +.05 beside a common shift of .10.  Changes without the year means
+    are the moves minus their mean −.005; their median is −.005 + .005 = 0 and the absolute
+    deviations .005, .005, .015, .015, …, .055, .055 have median .03.
+    """
     moves = np.arange(-6, 6) / 100
     first = np.linspace(0.2, 0.6, 12)
     frame = pd.DataFrame(
         {
             "school_id": [f"S{i}" for i in range(12)] * 2,
             "year": [2022] * 12 + [2023] * 12,
-            "n_pupils": 50,
+            "n_pupils": n_pupils,
             "low_income": np.concatenate([first, first + 0.10 + moves]),
         }
     )
+    return frame, np.sqrt(0.5) * 1.4826 * 0.03
+
+
+def test_error_from_yearly_changes_by_hand() -> None:
+    # Of 600 pupils a share is known to √(.25/600) = .020 at worst, less than the .0315 of the
+    # changes: the changes decide, for every school alike.
+    frame, spread = twelve_schools(600)
     with pytest.warns(WeakDataWarning, match="12 schools"):
         result = ContextIndex.policy({"low_income": -1.0}).fit(frame)
-    d = first.std()
-    expected = np.sqrt(0.5) * 1.4826 * 0.03 / d
+    expected = spread / np.linspace(0.2, 0.6, 12).std()
     assert result.items.loc[0, "reporting_sd"] == pytest.approx(expected)
     assert result.items.loc[0, "error_source"] == text("context.label_error_years")
     assert result.scores["context_index_std_error"].to_numpy() == pytest.approx(10 * expected)
+
+
+def test_error_is_not_below_what_the_number_of_pupils_implies() -> None:
+    # The same changes among 50 pupils, of whom a share is known to √(.2·.8/50) = .057 at best.
+    frame, spread = twelve_schools(50)
+    with pytest.warns(WeakDataWarning, match="12 schools"):
+        result = ContextIndex.policy({"low_income": -1.0}).fit(frame)
+    count = 50 * frame["low_income"].to_numpy()
+    by_size = np.sqrt((count + 0.5) * (50 - count + 0.5) / 50) / 51
+    assert by_size.min() > spread
+    expected = 10 * by_size / np.linspace(0.2, 0.6, 12).std()
+    assert result.scores["context_index_std_error"].to_numpy() == pytest.approx(expected)
+    assert result.items.loc[0, "error_source"] == text("context.label_error_years")
 
 
 def test_numbers_that_repeat_every_year_fall_back_to_the_number_of_pupils() -> None:
@@ -264,16 +328,51 @@ def test_numbers_that_repeat_every_year_fall_back_to_the_number_of_pupils() -> N
     assert any("remoteness_km" in n and "lower bound" in n for n in result.notes)
 
 
-def test_schools_too_small_for_the_common_error_are_counted() -> None:
+def one_small_school() -> pd.DataFrame:
+    """Return 59 schools of 400 pupils and S000 of two, whose shares change by .05 a year."""
     frame = region(60, 3)
     frame["n_pupils"] = np.where(frame["school_id"] == "S000", 2, 400)
-    # Changes of .05 throughout: Ω = ½(1.4826·.05)² = .0027 of a share; two pupils imply .5·.5/2.
     step = np.tile(np.where(np.arange(60) % 2 == 0, 0.05, -0.05), 3) * (frame["year"] - 2022)
     frame["low_income"] = np.tile(np.linspace(0.3, 0.7, 60), 3) + step
+    return frame
+
+
+def test_a_school_too_small_for_the_common_error_has_its_own() -> None:
+    frame = one_small_school()
     result = ContextIndex.policy({"low_income": -1.0}).fit(frame)
-    assert any(note.startswith("In 3 of 180 school-years") for note in result.notes)
-    same = ContextIndex.policy({"low_income": -1.0}).fit(frame.assign(n_pupils=400))
-    assert not any("less certain" in note for note in same.notes)
+    # Changes of ±.05 throughout: ½(1.4826·.05)² = .0027477, above the .25/400 = .0006 of a large
+    # school.  S000 reports .25, .30 and .35 of two pupils, smoothed (.5, .6, .7 + .5)/3 = 1/3,
+    # .366667, .4: variances 2/18, .366667·.633333/2 = .1161111 and .4·.6/2 = .12.
+    variance = np.full(180, 0.5 * (1.4826 * 0.05) ** 2)
+    variance[[0, 60, 120]] = [2 / 18, 0.1161111, 0.12]
+    d = result.items.loc[0, "base_sd"]
+    error = result.scores["context_index_std_error"].to_numpy()
+    # The hand computation carries seven digits.
+    assert error == pytest.approx(10 * np.sqrt(variance) / d, rel=1e-6)
+    mean_square = np.sqrt(variance.mean()) / d
+    assert result.items.loc[0, "reporting_sd"] == pytest.approx(mean_square, rel=1e-6)
+    # The less certain index is shrunken more.
+    reliability = result.scores["context_reliability"].to_numpy()
+    assert reliability[[0, 60, 120]].max() < reliability[1:60].min()
+
+
+@pytest.mark.parametrize("transform", ["logit", "arcsine"])
+def test_the_own_error_of_a_small_school_is_on_the_scale_of_the_item(transform) -> None:
+    result = ContextIndex.policy({"low_income": -1.0}, transform=transform).fit(one_small_school())
+    variance = (result.scores["context_index_std_error"] * result.items.loc[0, "base_sd"] / 10) ** 2
+    # One pupil of two (.5, .6 and .7 of a pupil round to 0, 1, 1): 1/(c+½) + 1/(2−c+½); 1/(4·2).
+    own = [2 + 1 / 2.5, 2 / 1.5, 2 / 1.5] if transform == "logit" else [1 / 8] * 3
+    assert variance[[0, 60, 120]].tolist() == pytest.approx(own)
+    others = variance.drop([0, 60, 120])
+    assert others.to_numpy() == pytest.approx(others.iloc[0], rel=1e-12)  # one for all; rounding
+    assert others.max() < min(own)
+
+
+def test_a_number_has_no_error_by_size() -> None:
+    frame = one_small_school().rename(columns={"low_income": "remoteness_km"})
+    result = ContextIndex.policy({"remoteness_km": -1.0}).fit(frame)
+    expected = np.sqrt(0.5) * 1.4826 * 0.05 / result.items.loc[0, "base_sd"]
+    assert result.scores["context_index_std_error"].to_numpy() == pytest.approx(10 * expected)
 
 
 def test_reliability_by_hand() -> None:
@@ -296,6 +395,13 @@ def gappy(schools) -> pd.DataFrame:
     frame.loc[7, ["low_income", "single_parent"]] = np.nan
     frame.loc[9, list(POLICY)] = np.nan
     return frame
+
+
+def error_of_changes(frame: pd.DataFrame, name: str) -> float:
+    """Return ½(1.4826·MAD)² of a share's yearly changes, the years listed in turn."""
+    by_year = frame[name].to_numpy().reshape(frame["year"].nunique(), -1)
+    change = np.diff(by_year - np.nanmean(by_year, axis=1, keepdims=True), axis=0)
+    return 0.5 * (1.4826 * float(np.nanmedian(np.abs(change - np.nanmedian(change))))) ** 2
 
 
 def test_one_missing_item_by_integration_of_the_joint_density(gappy) -> None:
@@ -323,7 +429,11 @@ def test_one_missing_item_by_integration_of_the_joint_density(gappy) -> None:
         moved[:, k] += 1
         shifted = multivariate_normal(cov=result.correlation).pdf(moved)
         slopes.append((shifted / shifted.sum()) @ grid - mean)
-    reported = items["reporting_sd"].to_numpy() ** 2
+    reported = []
+    for k in ("both_parents_higher_edu", "low_income"):
+        n, count = row["n_pupils"], row[k] * row["n_pupils"]
+        by_size = (count + 0.5) * (n - count + 0.5) / (n * (n + 1) ** 2)
+        reported.append(max(error_of_changes(gappy, k), by_size) / items.base_sd[k] ** 2)
     error = 0.2**2 * variance + (0.4 + 0.2 * slopes[0]) ** 2 * reported[0]
     error += (0.3 + 0.2 * slopes[1]) ** 2 * reported[1]
     claimed = result.scores.loc[4, "context_index_std_error"]
