@@ -89,7 +89,7 @@ def plot_caterpillar(
         write_numbers(ax, lang, axes="y")
         ax.set_title(interval_note(ordered, shown_level).localized(lang), fontsize=8.5)
         if "band" in ordered:
-            ax.legend(loc="upper left", ncols=1)
+            ax.legend(loc="upper left", markerscale=float(np.sqrt(18 / _marker_size(len(ordered)))))
         _name_schools(ax, ordered, highlight, names)
     return ax
 
@@ -106,6 +106,11 @@ def _band_keys(ordered: pd.DataFrame) -> np.ndarray:
     return keys
 
 
+def _marker_size(n: int) -> float:
+    """Return the area of a marker in square points, smaller for more schools."""
+    return float(np.clip(1500 / n, 2.0, 18.0))
+
+
 def _draw_schools(ax: Axes, ordered: pd.DataFrame, lang: str) -> None:
     n = len(ordered)
     place = np.arange(1, n + 1)
@@ -113,7 +118,7 @@ def _draw_schools(ax: Axes, ordered: pd.DataFrame, lang: str) -> None:
         ordered[c].to_numpy(dtype=float) for c in ("conf_low", "conf_high", "effect")
     )
     keys = _band_keys(ordered)
-    size = float(np.clip(1500 / n, 2.0, 18.0))
+    size = _marker_size(n)
     for key, (color, marker) in BANDS.items():
         mine = keys == key
         if not mine.any():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +10,14 @@ import numpy as np
 from resilience.errors import DataError
 from resilience.i18n import check_language, text
 from resilience.plotting.canvas import GREY, PALETTE, look, new_axes, write_numbers
-from resilience.plotting.inputs import effects_of, latest_scores, rule_title, rules_of, scores_of
+from resilience.plotting.inputs import (
+    effects_of,
+    latest_scores,
+    rule_target,
+    rule_title,
+    rules_of,
+    scores_of,
+)
 from resilience.plotting.labels import place_labels, shortened
 from resilience.results import axis_label
 from resilience.stats.weighted_line import weighted_line
@@ -23,15 +29,14 @@ if TYPE_CHECKING:
 
 __all__ = ["expected_line", "plot_context"]
 
-_RULE_LOOK = (
-    (PALETTE["blue"], "^"),
-    (PALETTE["vermilion"], "v"),
-    (PALETTE["green"], "s"),
-    (PALETTE["purple"], "D"),
-    (PALETTE["orange"], "P"),
-    (PALETTE["sky"], "X"),
-)
-_MOST_NAMES = 24
+# A rule's look follows what a yes means; a second rule of one kind takes the second look.
+_LOOKS = {
+    "resilient": ((PALETTE["blue"], "^"), (PALETTE["green"], "^")),
+    "low": ((PALETTE["vermilion"], "v"), (PALETTE["orange"], "v")),
+    "adverse": ((PALETTE["purple"], "o"), (PALETTE["sky"], "o")),
+    "other": ((PALETTE["green"], "D"), (PALETTE["sky"], "D"), (PALETTE["orange"], "D")),
+}
+_MOST_NAMES = 14
 
 
 def expected_line(effects: Any, scores: Any) -> tuple[float, float] | None:
@@ -117,7 +122,7 @@ def plot_context(
         _draw_marked(ax, merged, marked, found, size, lang)
         if ax.get_legend_handles_labels()[0]:
             ax.legend(loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.2)
-        _name_marked(ax, merged, marked, names)
+        _name_marked(ax, merged, marked, found, names)
     return ax
 
 
@@ -169,20 +174,26 @@ def _draw_marked(
     lang: str,
 ) -> None:
     keys = merged["school_id"].astype(str)
-    for k, (rule, schools) in enumerate(marked.items()):
+    earlier: list[str] = []
+    for rule, schools in marked.items():
         rows = merged[keys.isin(schools)]
-        color, marker = _RULE_LOOK[k % len(_RULE_LOOK)]
+        target = rule_target(found, rule)
+        color, marker = _LOOKS[target][earlier.count(target) % len(_LOOKS[target])]
         label = text("plotting.rule_yes", n=len(schools)).localized(lang)
-        # Open markers that grow with the rule's place: a school under two rules shows both.
+        # Context is the axis itself: its schools keep their dots, in another colour.  The others
+        # get open markers that grow with the rule's place: a school under two rules shows both.
+        of_context = target == "adverse"
+        larger = 26 + 34 * sum(t != "adverse" for t in earlier)
+        earlier.append(target)
         ax.scatter(
             rows["context_index"],
             rows["observed_mean"],
-            s=size + 26 + 34 * k,
+            s=size if of_context else size + larger,
             marker=marker,
-            facecolors="none",
-            edgecolors=color,
+            facecolors=color if of_context else "none",
+            edgecolors="none" if of_context else color,
             linewidths=1.1,
-            zorder=4,
+            zorder=2.5 if of_context else 4,
             label=f"{shortened(rule_title(found, rule, lang), 70)} ({label})",
         )
 
@@ -191,18 +202,29 @@ def _name_marked(
     ax: Axes,
     merged: pd.DataFrame,
     marked: dict[str, list[str]],
+    found: Any,
     names: Mapping[str, str] | None,
 ) -> None:
-    """Name the marked schools in turn, one rule after the other, as many as a page can carry."""
+    """Name the marked schools: resilient ones first, then the others, as many as a page carries."""
     keys = merged["school_id"].astype(str)
-    here = set(keys)
-    turns = zip_longest(*(list(filter(here.__contains__, s)) for s in marked.values()))
-    chosen = list(dict.fromkeys(s for turn in turns for s in turn if s is not None))[:_MOST_NAMES]
     where = merged.assign(key=keys).drop_duplicates("key").set_index("key")
+    order = ("resilient", "other", "low")
+    telling = [r for r in marked if rule_target(found, r) in order] or list(marked)
+    chosen: list[str] = []
+    for rule in sorted(telling, key=lambda r: (*order, "adverse").index(rule_target(found, r))):
+        here = [school for school in marked[rule] if school in where.index]
+        if "effect" in where:  # the most telling first: the highest, or for low results the lowest
+            sign = 1 if rule_target(found, rule) == "low" else -1
+            effects = sign * where.loc[here, "effect"].astype(float)
+            here = [school for _, school in sorted(zip(effects, here, strict=True))]
+        chosen += [school for school in here if school not in chosen][: _MOST_NAMES - len(chosen)]
     x, y = (where[c].astype(float) for c in ("context_index", "observed_mean"))
+    everyone = {school for schools in marked.values() for school in schools} & set(where.index)
+    # A marked school weighs twice as much as a plain one among what a name should not hide.
+    heavy = [(float(x[school]), float(y[school])) for school in sorted(everyone)]
     place_labels(
         ax,
         [(float(x[school]), float(y[school])) for school in chosen],
         [shortened(names.get(school, school) if names else school) for school in chosen],
-        obstacles=list(zip(x, y, strict=True)),
+        obstacles=[*zip(x, y, strict=True), *heavy],
     )

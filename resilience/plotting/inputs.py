@@ -20,6 +20,8 @@ __all__ = [
     "interval_note",
     "latest_scores",
     "level_of",
+    "rule_target",
+    "rule_title",
     "rules_of",
     "school_names",
     "scores_of",
@@ -116,12 +118,18 @@ def rules_of(found: Any, rule_id: str | None) -> list[str]:
 
 def rule_title(found: Any, rule_id: str, lang: str) -> str:
     """Return the title of a rule, or its id where the result holds no title."""
-    rules: tuple[Any, ...] = tuple(getattr(found, "rules", ()))
-    for rule in rules:
-        if getattr(rule, "id", None) == rule_id:
-            title = getattr(rule, "title", rule_id)
-            return str(title(lang) if callable(title) else getattr(title, lang, title))
-    return rule_id
+    title = getattr(_rule(found, rule_id), "title", None)
+    return rule_id if title is None else str(title(lang))
+
+
+def rule_target(found: Any, rule_id: str) -> str:
+    """Return what a yes of the rule means: ``resilient``, ``low``, ``adverse`` or ``other``."""
+    target = str(getattr(_rule(found, rule_id), "target", "other"))
+    return target if target in ("resilient", "low", "adverse") else "other"
+
+
+def _rule(found: Any, rule_id: str) -> Any:
+    return next((r for r in getattr(found, "rules", ()) if r.id == rule_id), None)
 
 
 def school_names(schools: pd.DataFrame | None) -> Mapping[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -68,7 +69,13 @@ def place_labels(
     frame = ax.get_window_extent(renderer)
     marks = _pixels(ax, [*obstacles, *points])
     legend = ax.get_legend()
-    taken = [legend.get_window_extent(renderer)] if legend is not None else []
+    page = _Page(
+        frame=frame,
+        taken=[legend.get_window_extent(renderer)] if legend is not None else [],
+        marks=marks,
+        leaders=[],
+        scale=pixels_per_point,
+    )
     placed: list[Text] = []
     for point, name in zip(points, names, strict=True):
         label = ax.annotate(
@@ -78,13 +85,26 @@ def place_labels(
         extent = label.get_window_extent(renderer)
         label.remove()
         here = _pixels(ax, [point])[0]
-        found = _free_place(here, extent, frame, taken, marks, pixels_per_point)
+        found = _free_place(here, extent, page)
         if found is None:
             continue
         box, radius = found
-        taken.append(box)
+        page.taken.append(box)
+        if radius > _RADII[1]:
+            page.leaders.append(_leader(here, box))
         placed.append(_write(ax, point, name, here, box, radius, size, color, pixels_per_point))
     return placed
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Page:
+    """What stands on the page already, in pixels."""
+
+    frame: Bbox
+    taken: list[Bbox]
+    marks: np.ndarray  # (n_points, 2)
+    leaders: list[np.ndarray]  # each (n_samples, 2), points along a leader line
+    scale: float  # pixels per point
 
 
 def _renderer(figure: Figure) -> RendererAgg:
@@ -96,37 +116,60 @@ def _pixels(ax: Axes, points: Sequence[tuple[float, float]]) -> np.ndarray:
     return np.asarray(ax.transData.transform(np.asarray(points, dtype=float).reshape(-1, 2)))
 
 
-def _free_place(
-    here: np.ndarray,
-    extent: Bbox,
-    frame: Bbox,
-    taken: Sequence[Bbox],
-    marks: np.ndarray,
-    pixels_per_point: float,
-) -> tuple[Bbox, float] | None:
+def _free_place(here: np.ndarray, extent: Bbox, page: _Page) -> tuple[Bbox, float] | None:
     best: tuple[float, Bbox, float] | None = None
     for step, radius in enumerate(_RADII):
         for angle in _ANGLES:
-            box = _box_at(here, extent, radius * pixels_per_point, angle)
-            if not (
-                frame.x0 <= box.x0
-                and box.x1 <= frame.x1
-                and frame.y0 <= box.y0
-                and box.y1 <= frame.y1
-            ):
+            box = _box_at(here, extent, radius * page.scale, angle)
+            if not _within(box, page.frame) or any(box.overlaps(other) for other in page.taken):
                 continue
-            if any(box.overlaps(other) for other in taken):
-                continue
-            hidden = np.sum(
-                (marks[:, 0] > box.x0 - 2)
-                & (marks[:, 0] < box.x1 + 2)
-                & (marks[:, 1] > box.y0 - 2)
-                & (marks[:, 1] < box.y1 + 2)
-            )
-            cost = float(hidden) + 0.6 * step  # one circle further is worth most of a hidden point
+            # One circle further is worth a hidden point; a crossing is worth three.
+            cost = float(_inside(page.marks, box).sum()) + 1.0 * step
+            if step > 1:
+                cost += 3 * _crossings(_leader(here, box), page)
+            cost += 3 * sum(bool(_inside(line, box).any()) for line in page.leaders)
             if best is None or cost < best[0] - 1e-9:
                 best = (cost, box, float(radius))
     return None if best is None else (best[1], best[2])
+
+
+def _within(box: Bbox, frame: Bbox) -> bool:
+    return bool(
+        frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
+    )
+
+
+def _inside(points: np.ndarray, box: Bbox) -> np.ndarray:
+    """Return which points lie in the box or within two pixels of it."""
+    inside = (
+        (points[:, 0] > box.x0 - 2)
+        & (points[:, 0] < box.x1 + 2)
+        & (points[:, 1] > box.y0 - 2)
+        & (points[:, 1] < box.y1 + 2)
+    )
+    return np.asarray(inside, dtype=bool)
+
+
+def _leader(here: np.ndarray, box: Bbox) -> np.ndarray:
+    """Return points along the line from a mark to its name."""
+    end = np.array([(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2])
+    line: np.ndarray = here + np.linspace(0.05, 0.95, 19)[:, None] * (end - here)
+    return line
+
+
+def _crossings(line: np.ndarray, page: _Page) -> int:
+    """Count the names and leader lines that a new leader line would cross."""
+    names = sum(bool(_inside(line, box).any()) for box in page.taken)
+    return names + sum(_cross(line[0], line[-1], other[0], other[-1]) for other in page.leaders)
+
+
+def _cross(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> bool:
+    """Return whether the segments ab and cd cross."""
+
+    def side(p: np.ndarray, q: np.ndarray, r: np.ndarray) -> float:
+        return float((q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0]))
+
+    return side(a, b, c) * side(a, b, d) < 0 and side(c, d, a) * side(c, d, b) < 0
 
 
 def _box_at(here: np.ndarray, extent: Bbox, radius: float, angle: float) -> Bbox:

@@ -28,6 +28,7 @@ _VERDICTS = (
     ("no", "#C9CDD2", ""),
     ("not_applicable", "#FFFFFF", "...."),
 )
+_MOST_BARS = 60  # municipalities a page can carry; the others share the last bar
 
 
 def plot_verdicts(
@@ -80,15 +81,16 @@ def plot_verdicts(
         counts = _by_municipality(found, schools, rules[0], lang)
         title = rule_title(found, rules[0], lang)
     with look():
-        ax = (
-            new_axes(height=1.3 + (0.26 if schools is not None else 0.5) * len(counts))
-            if ax is None
-            else ax
-        )
+        ax = new_axes(height=_height(len(counts), by_rule=schools is None)) if ax is None else ax
         _draw_bars(ax, counts, shortened(title, 95), lang)
         ax.set_xlabel(text("plotting.number_of_schools").localized(lang))
         ax.set_ylabel("" if schools is None else text("plotting.municipality").localized(lang))
     return ax
+
+
+def _height(n_bars: int, *, by_rule: bool) -> float:
+    """Return the height in inches: pleasant bars, but no more than a page."""
+    return 1.3 + min((0.5 if by_rule else 0.26) * n_bars, 7.9)
 
 
 def _counted(keys: pd.Series, verdicts: pd.Series) -> pd.DataFrame:
@@ -109,12 +111,20 @@ def _by_municipality(found: Any, schools: pd.DataFrame, rule: str, lang: str) ->
     order = counts.assign(place=counts.index.astype(str)).sort_values(
         ["yes", "insufficient_data", "place"], ascending=[False, False, True], kind="stable"
     )
-    return counts.loc[order.index]
+    counts = counts.loc[order.index]
+    if len(counts) <= _MOST_BARS:
+        return counts
+    first, rest = counts.iloc[: _MOST_BARS - 1], counts.iloc[_MOST_BARS - 1 :]
+    others = text("plotting.other_municipalities", n=len(rest)).localized(lang)
+    return pd.concat([first, rest.sum().to_frame(others).T])
 
 
 def _draw_bars(ax: Axes, counts: pd.DataFrame, title: str, lang: str) -> None:
     place = np.arange(len(counts))[::-1]
     start = np.zeros(len(counts))
+    # Points between two bars of the default figure, which bounds the letters beside them.
+    room = 72 * (_height(len(counts), by_rule=not title) - 1.3) / len(counts)
+    letters = float(np.clip(0.75 * room, 4.5, 9.0))
     total = int(counts.to_numpy().sum(axis=1).max())
     for name, color, hatch in _VERDICTS:
         width = counts[name].to_numpy(dtype=float)
@@ -140,7 +150,7 @@ def _draw_bars(ax: Axes, counts: pd.DataFrame, title: str, lang: str) -> None:
                     f"{int(value)}",
                     ha="center",
                     va="center",
-                    fontsize=7,
+                    fontsize=min(7.0, letters),
                     color="white" if name == "yes" else "#222222",
                     bbox=None
                     if not hatch
@@ -148,6 +158,7 @@ def _draw_bars(ax: Axes, counts: pd.DataFrame, title: str, lang: str) -> None:
                 )
         start = start + width
     ax.set_yticks(place, [shortened(str(v), 120) for v in counts.index])
+    ax.tick_params(axis="y", labelsize=letters)
     ax.set_ylim(-0.6, len(counts) - 0.4)
     ax.set_xlim(0, total * 1.02)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -196,9 +196,11 @@ class Draft:
     def plain_table(
         self, name: str, heads: Sequence[str], rows: Sequence[Sequence[str]], caption: str
     ) -> None:
-        """Add a table of texts; a column whose every cell reads as a number stands flush right."""
+        """Add a table of texts; columns of numbers stand flush right, but not the first one."""
         right = tuple(
-            any(_NUMBER.match(r[i]) for r in rows) and all(_NUMERIC.match(r[i]) for r in rows)
+            i > 0
+            and any(_NUMBER.match(r[i]) for r in rows)
+            and all(_NUMERIC.match(r[i]) for r in rows)
             for i in range(len(heads))
         )
         cells = tuple(tuple(c if isinstance(c, Markup) else escape(c) for c in row) for row in rows)
@@ -206,7 +208,7 @@ class Draft:
             Table(
                 name=name,
                 caption=caption,
-                heads=tuple(escape(h) for h in heads),
+                heads=tuple(h if isinstance(h, Markup) else escape(h) for h in heads),
                 rows=cells,
                 right=right,
             )

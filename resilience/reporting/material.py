@@ -10,7 +10,7 @@ import pandas as pd
 
 from resilience.errors import SpecificationError
 from resilience.i18n import text
-from resilience.plotting.inputs import school_names
+from resilience.plotting.inputs import rule_target, school_names
 from resilience.reporting.provenance import Provenance
 from resilience.validation import check_columns
 
@@ -80,7 +80,7 @@ class Material:
 
     @property
     def annex_schools(self) -> set[str] | None:
-        """Schools the annex lists: None for all, else those that some rule named.
+        """Schools the annex lists: None for all, else those that a rule on results named.
 
         Beyond a thousand schools a complete annex would be hundreds of pages that nobody prints;
         the files of the run hold every school, and the annex says so.
@@ -99,7 +99,14 @@ class Material:
             return None
         if self.found is None:
             return set()
-        named = self.found.schools[self.found.schools["verdict"] == "yes"]
+        of_context = {
+            str(r.id)
+            for r in getattr(self.found, "rules", ())
+            if rule_target(self.found, r.id) == "adverse"
+        }
+        verdicts = self.found.schools
+        of_results = ~verdicts["rule_id"].astype(str).isin(of_context)
+        named = verdicts[(verdicts["verdict"] == "yes") & of_results]
         return {str(s) for s in named["school_id"]}
 
     def place(self, school: object) -> tuple[str, str]:

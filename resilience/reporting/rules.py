@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import pandas as pd
 
-from resilience.i18n import Bilingual
+from resilience.columns import label
+from resilience.i18n import Bilingual, text, text_keys
+from resilience.reporting.draft import localized
 
 __all__ = ["RuleFacts", "rules_applied"]
 
-_IDENTITY = {"id", "version", "status", "title", "reference", "second_hand", "description", "name"}
-_CRITERIA_KEYS = ("criterion", "criteria")
+# Printed in the table of rules, or in the words of the rule, and not among its parameters.
+_IDENTITY = {"id", "version", "status", "title_en", "title_ru", "title", "reference", "second_hand"}
+_IDENTITY |= {"name", "target", "description"}
+_CRITERIA = ("criterion", "criteria")
+# Knobs that cannot matter: those of a posterior where a value is compared, those of the counts of
+# marks where another column is.
+_POSTERIOR = {"loss_false_positive", "loss_false_negative", "floor", "min_pupils", "p_no"}
+_COUNTS = {"procedures_at_least", "order", "min_participants", "procedures"}
+_SHARE = "share_below_minimum"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +39,8 @@ class RuleFacts:
         Keys of the sources of the rule and of its criteria.
     second_hand : bool
         Whether the official text itself was not compared, only a publication that quotes it.
+    target : str
+        What a yes means: ``low``, ``resilient``, ``adverse`` or ``other``.
     description : tuple of str
         Sentences in the reader's language.
     parameters : tuple of (str, str, str)
@@ -42,6 +53,7 @@ class RuleFacts:
     title: str
     references: tuple[str, ...]
     second_hand: bool
+    target: str
     description: tuple[str, ...]
     parameters: tuple[tuple[str, str, str], ...]
 
@@ -73,45 +85,49 @@ def _facts(rule_id: str, rule: Any, found: Any, lang: str) -> RuleFacts:
         title=_wording(rule, "title", lang) or rule_id,
         references=tuple(dict.fromkeys(references)),
         second_hand=bool(getattr(rule, "second_hand", record.get("second_hand", False))),
-        description=_sentences(_wording(rule, "describe", lang)),
+        target=str(getattr(rule, "target", "other")),
+        description=_sentences(_wording(rule, "describe", lang), rule_id),
         parameters=parameters,
     )
 
 
-def _record(rule: Any) -> Mapping[str, Any]:
-    """Return the rule as it stands in a criteria file."""
-    if rule is None or not hasattr(rule, "to_dict"):
+def _record(rule: Any) -> dict[str, Any]:
+    """Return every field of a rule, those at their defaults included."""
+    if rule is None:
         return {}
-    record: Any = rule.to_dict()
+    if is_dataclass(rule):
+        return {f.name: getattr(rule, f.name) for f in fields(rule)}
+    record = rule.to_dict() if hasattr(rule, "to_dict") else {}
     inner = record.get("rule", record)
-    if isinstance(inner, Sequence) and not isinstance(inner, str):
-        inner = inner[0] if inner else {}
-    return inner if isinstance(inner, Mapping) else {}
+    return dict(inner[0] if isinstance(inner, list) and inner else inner)
 
 
-def _criteria_of(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    for key in _CRITERIA_KEYS:
-        if key in record:
-            return [c for c in record[key] if isinstance(c, Mapping)]
-    return []
+def _criteria_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    lines = next((record[key] for key in _CRITERIA if key in record), ())
+    return [dict(line) if isinstance(line, Mapping) else _record(line) for line in lines]
 
 
 def _parameters(
     record: Mapping[str, Any], criteria: Sequence[Mapping[str, Any]], lang: str
 ) -> Iterator[tuple[str, str, str]]:
-    own = {k: v for k, v in record.items() if k not in _IDENTITY and k not in _CRITERIA_KEYS}
-    for name, value in _flat(own):
-        yield "", name, _printed(value, lang)
+    posterior = any(c.get("evidence", "point") != "point" for c in criteria)
+    of_counts = any(c.get("column") == _SHARE for c in criteria)
+    for name, value in _flat(record):
+        idle = (name in _POSTERIOR and not posterior) or (name in _COUNTS and not of_counts)
+        if name not in _CRITERIA and not idle:
+            yield "", name, _printed(value, name, lang)
     for criterion in criteria:
-        label = str(criterion.get("name", ""))
-        inner = {k: v for k, v in criterion.items() if k not in _IDENTITY}
-        for name, value in _flat(inner):
-            yield label, name, _printed(value, lang)
+        posterior = criterion.get("evidence", "point") != "point"
+        of_counts = criterion.get("column") == _SHARE
+        for name, value in _flat(criterion):
+            idle = (name in _POSTERIOR and not posterior) or (name in _COUNTS and not of_counts)
+            if not idle:
+                yield str(criterion.get("name", "")), name, _printed(value, name, lang)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
-        if value is None or value == "":
+        if value is None or (not prefix and (name in _IDENTITY or name in _CRITERIA)):
             continue
         if isinstance(value, Mapping):
             head = prefix if name == "parameters" else f"{prefix}{name}."
@@ -129,23 +145,25 @@ def _thresholds(found: Any, rule_id: str, lang: str) -> tuple[tuple[str, str, st
     names = [c for c in ("threshold", "scale") if c in mine]
     rows = mine.drop_duplicates(["criterion", *names]) if len(mine) else mine
     return tuple(
-        (str(row["criterion"]), name, _printed(row[name], lang))
+        (str(row["criterion"]), name, _printed(row[name], name, lang))
         for row in rows.to_dict(orient="records")
         for name in names
         if pd.notna(row[name])
     )
 
 
-def _printed(value: Any, lang: str) -> str:
-    if isinstance(value, Bilingual):
-        return value.localized(lang)
+def _printed(value: Any, name: str, lang: str) -> str:
     if isinstance(value, bool):
-        return "true" if value else "false"
+        return text("verdicts.yes" if value else "verdicts.no").localized(lang)
     if isinstance(value, float):
         return f"{value:.10g}".replace(".", ",") if lang == "ru" else f"{value:.10g}"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return "; ".join(_printed(v, lang) for v in value)
-    return str(value)
+        known = "; ".join(_printed(v, name, lang) for v in value)
+        return known or text("appendix.value_empty").localized(lang)
+    if name == "column":
+        return f"{label(str(value), lang)} ({value})"
+    key = f"appendix.value_{name}_{value}"
+    return text(key).localized(lang) if key in text_keys() else localized(value, lang)
 
 
 def _wording(rule: Any, name: str, lang: str) -> Any:
@@ -155,9 +173,11 @@ def _wording(rule: Any, name: str, lang: str) -> Any:
     return value.localized(lang) if isinstance(value, Bilingual) else value
 
 
-def _sentences(value: Any) -> tuple[str, ...]:
+def _sentences(value: Any, rule_id: str) -> tuple[str, ...]:
+    """Return the sentences of a description without the line that repeats the rule's identity."""
     lines = value.splitlines() if isinstance(value, str) else [str(v) for v in value or ()]
-    return tuple(line.strip().lstrip("*-• ").strip() for line in lines if line.strip())
+    plain = [line.strip().lstrip("*-•– ").strip() for line in lines if line.strip()]
+    return tuple(line for i, line in enumerate(plain) if i or rule_id not in line)
 
 
 def _keys(value: Any) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -55,8 +56,10 @@ def write_sources(draft: Draft) -> None:
         parts = [f"\\[{escape(key)}\\] {escape(source.citation)}"]
         if source.url:
             parts.append(escape(source.url))
-        if source.note:
-            parts.append(escape(localized(source.note, draft.lang)))
+        note = localized(source.note, draft.lang)
+        # A note in English says nothing to a reader of Russian that the rule's text does not say.
+        if note and (draft.lang == "en" or re.search("[А-яё]", note)):
+            parts.append(escape(note))
         items.append(" ".join(parts))
     draft.bullets(items, numbered=True)
 

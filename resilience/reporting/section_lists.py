@@ -19,6 +19,8 @@ __all__ = ["VERDICTS", "verdict_word", "write_lists"]
 
 VERDICTS = ("yes", "no", "insufficient_data", "not_applicable")
 
+# The two conditions of the federal rule, A and B.
+_CONDITIONS = ("two_procedures", "same_procedure_two_years")
 _MOST_LISTED = 120  # schools a list in the body carries; the annex and the files carry all
 
 
@@ -43,6 +45,10 @@ def write_lists(draft: Draft, material: Material, rules: tuple[RuleFacts, ...]) 
     heads += [verdict_word(v, draft.lang) for v in VERDICTS]
     draft.plain_table("verdicts", heads, rows, draft.words("verdicts_caption"))
     _write_connectives(draft, material, rules)
+    notes = [localized(n, draft.lang) for n in getattr(material.found, "notes", ())]
+    if notes:
+        draft.say("results_notes")
+        draft.bullets([escape(n) for n in notes])
     if material.found.schools.empty:
         return
     _write_figures(draft, material, rules)
@@ -51,29 +57,28 @@ def write_lists(draft: Draft, material: Material, rules: tuple[RuleFacts, ...]) 
 
 
 def _write_connectives(draft: Draft, material: Material, rules: Sequence[RuleFacts]) -> None:
-    """Say how the list changes between "or" and "and" where both readings were applied."""
-    verdicts = material.found.schools
-    for rule in rules:
-        if not rule.rule_id.endswith("_or"):
+    """Say how the list changes between "or" and "and" where both conditions were judged."""
+    criteria = getattr(material.found, "criteria", None)
+    if not isinstance(criteria, pd.DataFrame) or "verdict" not in criteria:
+        return
+    for i, rule in enumerate(rules, 1):
+        mine = criteria[criteria["rule_id"].astype(str) == rule.rule_id]
+        if rule.target != "low" or set(mine["criterion"]) != set(_CONDITIONS):
             continue
-        other = rule.rule_id.removesuffix("_or") + "_and"
-        if other not in {r.rule_id for r in rules}:
-            continue
-        either, both = (
-            set(
-                verdicts.loc[
-                    (verdicts["rule_id"].astype(str) == name) & (verdicts["verdict"] == "yes"),
-                    "school_id",
-                ].astype(str)
-            )
-            for name in (rule.rule_id, other)
+        first, second = (
+            set(mine.loc[(mine["criterion"] == c) & (mine["verdict"] == "yes"), "school_id"])
+            for c in _CONDITIONS
         )
         draft.say(
             "results_connective",
-            either=len(either),
-            both=len(both),
-            change=len(either ^ both),
+            code=rule_code(draft, i),
+            first=len(first),
+            second=len(second),
+            either=len(first | second),
+            both=len(first & second),
+            change=len(first ^ second),
         )
+        return  # the other rules with these conditions differ in the connective alone
 
 
 def _write_figures(draft: Draft, material: Material, rules: Sequence[RuleFacts]) -> None:
@@ -106,12 +111,17 @@ def _write_list(draft: Draft, material: Material, number: int, rule: RuleFacts) 
         table = draft.ref("table", f"list-{number}")
         if len(yes) <= _MOST_LISTED:
             draft.say("list_yes", n=len(yes), table=table)
+            shown = yes
         else:
-            annex = draft.ref("table", "matrix-1")
-            draft.say("list_first", n=len(yes), most=_MOST_LISTED, table=table, annex=annex)
-            yes = _most_probable(yes)
-        heads, rows = _listed(draft, material, yes)
+            draft.say("list_first", n=len(yes), most=_MOST_LISTED, table=table)
+            shown = _most_probable(yes)
+        reasons = sorted({localized(r, draft.lang) for r in yes.get("reason", ())})
+        if len(reasons) == 1 and reasons[0]:
+            draft.say("list_reason", reason=reasons[0].rstrip(". "))
+            shown = shown.drop(columns="reason")
+        heads, rows = _listed(draft, material, shown)
         draft.plain_table(f"list-{number}", heads, rows, draft.words("list_caption", code=code))
+    _write_error(draft, yes)
     if len(unknown):
         if len(unknown) <= _MOST_LISTED:
             schools = ", ".join(escape(k) for k in unknown["key"])
@@ -119,6 +129,14 @@ def _write_list(draft: Draft, material: Material, number: int, rule: RuleFacts) 
         else:
             draft.say("list_insufficient_many", n=len(unknown))
         draft.bullets(_reasons(draft, unknown))
+
+
+def _write_error(draft: Draft, yes: pd.DataFrame) -> None:
+    """Say which share of the list is expected to be wrong, where the rule weighs probabilities."""
+    if "list_fdr" not in yes or yes["list_fdr"].isna().all():
+        return
+    share = 100 * float(yes["list_fdr"].max())
+    draft.say("list_error", share=Markup(f"{draft.number(share, 0)} %"))
 
 
 def _most_probable(yes: pd.DataFrame) -> pd.DataFrame:
@@ -156,4 +174,6 @@ def _reasons(draft: Draft, rows: pd.DataFrame) -> list[str]:
     words = pd.Series([localized(v, draft.lang) for v in rows["reason"]])
     counts = words[words != ""].value_counts()
     order = sorted(counts.items(), key=lambda item: (-int(item[1]), str(item[0])))
-    return [draft.words("reason_count", reason=str(r), n=int(n)) for r, n in order[:12]]
+    return [
+        draft.words("reason_count", reason=str(r).rstrip(". "), n=int(n)) for r, n in order[:12]
+    ]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from resilience.columns import label
 from resilience.plotting.canvas import figure_bytes
 from resilience.plotting.caterpillar import plot_caterpillar
 from resilience.plotting.inputs import figure_names, interval_kind, interval_note
@@ -55,7 +56,8 @@ def write_model(draft: Draft, material: Material) -> None:
     )
     _write_convergence(draft, getattr(va, "convergence", None))
     level = f"{100 * va.level:g} %"
-    shown = va.fixed_effects[[c for c in _FIXED if c in va.fixed_effects]]
+    shown = va.fixed_effects[[c for c in _FIXED if c in va.fixed_effects]].astype({"term": object})
+    shown["term"] = [_term(draft, str(t)) for t in shown["term"]]
     draft.table("fixed", shown, "fixed_caption", level=level)
     draft.table("variance", _named_levels(draft, va), "variance_caption")
 
@@ -103,12 +105,30 @@ def _known_size(va: Any) -> bool:
 def _named_levels(draft: Draft, va: Any) -> pd.DataFrame:
     table: pd.DataFrame = va.variance_components
     shown = table[[c for c in _VARIANCE if c in table]].astype({"group": object, "term": object})
-    shown["group"] = [
-        draft.words("residual_level") if str(g) == "residual" else str(g) for g in shown["group"]
-    ]
+    shown["group"] = [_level(draft, va, str(g)) for g in shown["group"]]
+    shown["term"] = [_term(draft, str(t)) for t in shown["term"]]
     if "correlation" in shown and shown["correlation"].isna().all():
         shown = shown.drop(columns="correlation")
     return shown
+
+
+def _level(draft: Draft, va: Any, name: str) -> str:
+    """Return the name of a level of the model in words."""
+    if name == "residual":
+        return draft.words("level_residual")
+    if name == str(getattr(va, "group", "school_id")):
+        return draft.words("level_school")
+    if getattr(va, "time", None) is not None and name.startswith(str(va.group)):
+        return draft.words("level_school_year")
+    return label(name, draft.lang)
+
+
+def _term(draft: Draft, name: str) -> str:
+    """Return a term of the model in words, with its name in the formula."""
+    if name in ("", "Intercept"):
+        return draft.words("term_intercept") if name else ""
+    words = label(name, draft.lang)
+    return name if words == name else f"{words} ({name})"
 
 
 def write_effects(draft: Draft, material: Material) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from resilience.i18n import text, text_keys
 from resilience.reporting import formulas
 from resilience.reporting.draft import Draft, Markup, escape
 from resilience.reporting.rules import RuleFacts
@@ -55,12 +56,28 @@ def _write_rule(draft: Draft, number: int, rule: RuleFacts) -> None:
     draft.sources(*rule.references)
     if rule.parameters:
         draft.say("rule_parameters", table=draft.ref("table", mark))
-        whole = draft.words("whole_rule")
-        rows = [(c or whole, Markup(f"`{p}`"), v) for c, p, v in rule.parameters]
-        heads = [draft.words(f"head_{k}") for k in ("criterion", "parameter", "value")]
-        draft.plain_table(
-            mark,
-            heads,
-            rows,
-            draft.words("rule_parameters_caption", code=rule_code(draft, number)),
-        )
+        heads, rows = _parameters(draft, rule)
+        caption = draft.words("rule_parameters_caption", code=rule_code(draft, number))
+        draft.plain_table(mark, heads, rows, caption)
+
+
+def _parameters(draft: Draft, rule: RuleFacts) -> tuple[list[str], list[list[str]]]:
+    """Return a row per parameter and a column for the whole rule and for each criterion."""
+    owners = list(dict.fromkeys(owner for owner, _, _ in rule.parameters))
+    values = {(owner, name): value for owner, name, value in rule.parameters}
+    names = list(dict.fromkeys(name for _, name, _ in rule.parameters))
+    heads: list[str] = [draft.words("head_parameter")]
+    heads += [Markup(f"`{owner}`") if owner else draft.words("whole_rule") for owner in owners]
+    rows = [
+        [_parameter(draft, name), *(values.get((owner, name), "") for owner in owners)]
+        for name in names
+    ]
+    return heads, rows
+
+
+def _parameter(draft: Draft, name: str) -> Markup:
+    """Return a parameter in words with its name in criteria files."""
+    key = f"appendix.parameter_{name}"
+    if key not in text_keys():
+        return Markup(f"`{name}`")
+    return Markup(f"{escape(text(key).localized(draft.lang))} (`{name}`)")

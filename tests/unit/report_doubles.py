@@ -120,9 +120,7 @@ def schools_frame(effects: pd.DataFrame) -> pd.DataFrame:
 def verdict_frame(effects: pd.DataFrame, rule: str, seed: int = 7) -> pd.DataFrame:
     rng = np.random.default_rng(seed)
     p = rng.uniform(0, 1, len(effects)) ** 3
-    verdict = np.where(
-        effects["n_pupils"] < 9, "insufficient_data", np.where(p > 0.7, "yes", "no")
-    )
+    verdict = np.where(effects["n_pupils"] < 9, "insufficient_data", np.where(p > 0.7, "yes", "no"))
     return pd.DataFrame(
         {
             "school_id": effects["school_id"],

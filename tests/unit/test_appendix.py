@@ -65,7 +65,10 @@ def material(n: int = 24) -> dict[str, Any]:
                     "name": "effect",
                     "column": "effect",
                     "above": 0.75,
-                    "evidence": {"loss_false_positive": 4, "loss_false_negative": 1},
+                    "evidence": "posterior",
+                    "loss_false_positive": 4,
+                    "loss_false_negative": 1,
+                    "min_participants": 1,
                     "reference": "Yastrebov2014",
                 }
             ],
@@ -248,27 +251,53 @@ def test_rules_stand_with_id_version_status_values_and_sources(russian: Appendix
     assert "не подтверждено официальным документом (статус: предложение)" in markdown
     assert "не подтверждено официальным документом (статус: не подтверждено)" in markdown
     assert "документировано из вторых рук" in markdown
-    assert "| effect | `evidence.loss_false_positive` | 4 |" in markdown
-    assert "| (правило в целом) | `share_at_least` | 0,3 |" in markdown
-    assert "| both conditions | `threshold` | 0,3 |" in markdown
+    assert "| потери от ошибочно названной школы (`loss_false_positive`) |  | 4 |" in markdown
+    assert "| показатель (`column`) |  | Эффект школы (effect) |" in markdown
+    assert "min_participants" not in markdown  # a knob that cannot matter for an effect
+    assert "| Параметр | Правило в целом | `effect` |" in markdown
+    assert "| `share_at_least` | 0,3 |" in markdown
+    assert "| Параметр | `both conditions` |" in markdown
+    assert "| `threshold` | 0,3 |" in markdown
     assert r"\[Yastrebov2014\]" in markdown
     assert r"p^* = \frac{L_{FP}}{L_{FP}+L_{FN}}" in markdown
 
 
 def test_both_readings_of_the_federal_rule_are_compared() -> None:
-    effects = effects_frame(4)
-    verdicts = pd.DataFrame(
-        {
-            "school_id": list(effects["school_id"]) * 2,
-            "rule_id": ["x_or"] * 4 + ["x_and"] * 4,
-            "verdict": ["yes", "yes", "yes", "no", "yes", "no", "no", "no"],
-        }
+    # A holds for S1, S2, S3, B for S1, S4: "or" names four schools, "and" one; three hang on it.
+    schools = ["S1", "S2", "S3", "S4", "S5"]
+    conditions = {
+        "two_procedures": ["yes", "yes", "yes", "no", "insufficient_data"],
+        "same_procedure_two_years": ["yes", "no", "insufficient_data", "yes", "no"],
+    }
+    criteria = pd.concat(
+        pd.DataFrame({"school_id": schools, "rule_id": "x", "criterion": name, "verdict": said})
+        for name, said in conditions.items()
     )
-    found = DetectionResults(schools=verdicts, criteria=pd.DataFrame())
+    verdicts = pd.DataFrame({"school_id": schools, "rule_id": "x", "verdict": "no"})
+    low = rule("x", "documented")
+    low.target = "low"
+    found = DetectionResults(schools=verdicts, criteria=criteria, rules=(low,))
     prose = words_of(methods_appendix(None, None, found, lang="en"))
-    assert "(«or»), 3 schools" in prose
-    assert "(«and»), 1." in prose
-    assert "changes the answer for 2 schools" in prose
+    assert "A holds for 3 schools, B for 2." in prose
+    assert "(«A or B»), 4 schools" in prose
+    assert "(«A and B»), 1." in prose
+    assert "decides about 3 schools" in prose
+    low.target = "other"
+    assert "A or B" not in words_of(methods_appendix(None, None, found, lang="en"))
+
+
+def test_expected_error_of_a_list_and_notes_are_told() -> None:
+    effects = effects_frame(6)
+    verdicts = verdict_frame(effects, "r").assign(verdict="yes", list_fdr=[0.0, 0.1, 0.2] * 2)
+    found = SimpleNamespace(
+        schools=verdicts,
+        criteria=pd.DataFrame(),
+        rules=(),
+        notes=(Bilingual("the target is this year's effect", "речь об эффекте этого года"),),
+    )
+    prose = words_of(methods_appendix(None, None, found, lang="ru"))
+    assert "ошибочно названы примерно 20 % школ" in prose
+    assert "речь об эффекте этого года" in prose
 
 
 def test_lists_hold_every_school_with_a_sign(russian: Appendix) -> None:
@@ -388,15 +417,16 @@ def test_what_is_absent_is_left_out_and_named() -> None:
 
 
 def test_large_regions_point_to_the_files() -> None:
-    effects = effects_frame(1200)
+    effects = effects_frame(2000)
     found = DetectionResults(schools=verdict_frame(effects, "r"), criteria=pd.DataFrame())
     document = methods_appendix(None, None, found, lang="en")
     yes = int((found.schools["verdict"] == "yes").sum())
-    assert f"tables below hold the schools that at least one rule named ({yes})" in words_of(
-        document
+    assert (
+        f"tables below hold the schools that at least one rule on results named ({yes})"
+        in words_of(document)
     )
     assert max(len(b.rows) for b in document.blocks if isinstance(b, Table)) == yes
-    assert "the 120 most probable ones" in words_of(document) or yes <= 120
+    assert "holds 120 of them" in words_of(document)
 
 
 def test_signs_are_not_accusations(russian: Appendix) -> None:

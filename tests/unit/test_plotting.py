@@ -214,7 +214,7 @@ def test_context_names_schools_without_overlap(n: int) -> None:
     names = {s: f"МБОУ «СОШ № {i}»" for i, s in enumerate(effects["school_id"])}
     ax = plot_context(effects, scores_frame(effects), found=found, names=names, lang="ru")
     yes = found.schools.query("verdict == 'yes'")["school_id"].nunique()
-    assert len(names_of(ax)) == min(24, yes)  # 24: what a page carries
+    assert len(names_of(ax)) == min(14, yes)  # 14: what a page carries
     assert not list(overlaps(ax))
     legend = [t.get_text() for t in ax.get_legend().get_texts()]
     yes = int((found.schools.query("rule_id == 'low'")["verdict"] == "yes").sum())
@@ -261,6 +261,22 @@ def test_verdicts_are_counted_by_municipality() -> None:
     # Bars: yes X, Y, unknown; then insufficient data; then no, each starting where the last ended.
     widths = [(p.get_x(), p.get_width()) for p in ax.patches]
     assert widths == [(0, 1), (0, 1), (0, 0), (1, 1), (1, 0), (0, 0), (2, 0), (1, 1), (0, 1)]
+
+
+def test_many_municipalities_share_the_last_bar_of_a_page() -> None:
+    n = 100
+    ids = [f"S{i:03d}" for i in range(n)]
+    schools = pd.DataFrame({"school_id": ids, "municipality_id": [f"M{i:03d}" for i in range(n)]})
+    verdicts = pd.DataFrame({"school_id": ids, "rule_id": "r", "verdict": "no"})
+    found = DetectionResults(schools=verdicts, criteria=EMPTY)
+    ax = plot_verdicts(found, schools)
+    places = [t.get_text() for t in ax.get_yticklabels()]
+    assert len(places) == 60
+    assert places[-1] == "(other municipalities: 41)"
+    assert ax.patches[-1].get_width() == 41
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    assert figure.get_size_inches()[1] < 1.3 * figure.get_size_inches()[0]  # fits an A4 page
 
 
 def test_verdicts_without_schools_are_counted_by_rule() -> None:
