@@ -171,13 +171,13 @@ def annual_run(
     config, region = load_region(source)
     lang = check_language(lang or config.output.lang)
     day = read_date(as_of, argument="as_of") if as_of is not None else config.as_of
+    rules = build_rules(config)
     known, withheld, notes = _known(config, region, day)
     say(text("annual.step_index").localized(lang))
     index = build_index(config, known)
     say(text("annual.step_model").localized(lang))
     estimate = _estimate(config, known, index)
     say(text("annual.step_rules").localized(lang))
-    rules = build_rules(config)
     latest = _latest(known.schools)
     va = estimate.va if estimate is not None else None
     found = detect_schools(

@@ -180,8 +180,6 @@ class OutputConfig:
         Language of tables, figures and appendix.
     figures : bool
         Whether to draw figures.
-    level : float
-        Confidence level of intervals, in (0, 1).
     seed : int
         Seed of every draw.
     """
@@ -190,7 +188,6 @@ class OutputConfig:
     as_of: dt.date | None = None
     lang: Language = "en"
     figures: bool = True
-    level: float = 0.95
     seed: int = 0
 
 

@@ -355,6 +355,5 @@ def _output(table: TomlTable) -> OutputConfig:
         as_of=table.date("as_of"),
         lang=table.choice("lang", Language, "en"),
         figures=table.flag("figures", True),
-        level=table.fraction("level", 0.95),
         seed=table.whole("seed", 0),
     )

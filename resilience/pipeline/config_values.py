@@ -158,13 +158,6 @@ class TomlTable:
             self.fail(key, text("config.kind_number"))
         return float(value)
 
-    def fraction(self, key: str, default: float) -> float:
-        """Return a number in (0, 1)."""
-        value = self.record.get(key, default)
-        if not is_number(value) or not 0 < value < 1:
-            self.fail(key, text("config.kind_fraction", low=0, high=1))
-        return float(value)
-
     def date(self, key: str) -> dt.date | None:
         """Return a date, written as TOML's date or as a text."""
         value = self.record.get(key)

@@ -111,7 +111,7 @@ def _from_dataset(data: Dataset) -> Region:
     if "schools" not in frames:
         raise SpecificationError(text("pipeline.no_schools", name=data.name))
     records = tuple(
-        (f"{data.name}/{name}", str(data.checksums.get(name, "")), len(frame))
+        (f"{data.name}/{name}", _checksum(data, name, frame), len(frame))
         for name, frame in frames.items()
         if name in ("schools", "pupils", "counts", "procedures")
     )
@@ -124,6 +124,15 @@ def _from_dataset(data: Dataset) -> Region:
         citations=(data.citation,) if data.citation else (),
         licence=data.licence,
     )
+
+
+def _checksum(data: Dataset, name: str, frame: pd.DataFrame) -> str:
+    """Return the checksum of the shipped file, or of the table as CSV where there is no file."""
+    for file, checksum in data.checksums.items():
+        if file.partition(".")[0] == name:
+            return str(checksum)
+    content = frame.to_csv(index=False, lineterminator="\n").encode("utf-8")
+    return hashlib.sha256(content).hexdigest()
 
 
 def _from_workbook(path: Path) -> tuple[RegionConfig, Region]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from resilience import __version__
 from resilience.data.outputs import write_files
@@ -21,9 +21,6 @@ from resilience.reporting.convert import docx_bytes, html_text, pandoc_path
 from resilience.reporting.provenance import DataRecord, Provenance
 from resilience.reporting.tables import csv_bytes
 from resilience.reporting.workbook import workbook_bytes
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 __all__ = ["write_annual_run"]
 
@@ -87,9 +84,9 @@ def write_annual_run(
     return write_files(files)
 
 
-def _figures(results: AnnualResults, lang: str) -> dict[str, Axes]:
+def _figures(results: AnnualResults, lang: str) -> dict[str, Any]:
     """Draw what there is: effects, result against context, verdicts by municipality per rule."""
-    drawn: dict[str, Axes] = {}
+    drawn: dict[str, Any] = {}
     names = results.school_names
     if results.va is not None:
         drawn["caterpillar"] = plot_caterpillar(results.va, lang=lang, names=names)

@@ -34,7 +34,7 @@ SLIPS = [
     (INPUTS, "правила по умолчанию не существует", "no rule is a default"),
     (BOTH + "[modle]\n", "таблицы [modle] нет; похожие: model", "nearest are: model"),
     (BOTH + '[model]\nformla = "y ~ x"\n', "нет ключа 'formla'; похожие: formula", "formula"),
-    (BOTH + "[output]\nlevle = 0.9\n", "похожие: level", "nearest are: level"),
+    (BOTH + "[output]\nfigurs = true\n", "похожие: figures", "nearest are: figures"),
     ('lang = "ru"\n' + BOTH, "'lang' стоит в начале файла", "[output]"),
     (INPUTS + 'as_of = 2026-05-31\n' + RULES, "место — в [output]", "belongs in [output]"),
     (INPUTS + '[rules]\npreset = "low"\n', "[[rules]] в двойных скобках", "double brackets"),
@@ -74,7 +74,6 @@ SLIPS = [
     # output
     (BOTH + '[output]\nlang = "de"\n', "'en', 'ru'", "one of"),
     (BOTH + '[output]\nfigures = "yes"\n', "true или false", "without quotation marks"),
-    (BOTH + "[output]\nlevel = 95\n", "output.level — это 95", "below 1"),
     (BOTH + "[output]\nseed = -1\n", "целое число не меньше 0", "at least 0"),
     (BOTH + "[output]\nas_of = 20260531\n", "дата, например 2026-05-31", "a date"),
     # the text itself

@@ -82,7 +82,6 @@ file = 'критерии.toml'
 as_of = "31.05.2026"
 lang = "ru"
 figures = false
-level = 0.9
 seed = 7
 """
 
@@ -153,7 +152,7 @@ def test_files_lie_beside_the_configuration_whatever_the_slash(tmp_path: Path) -
         transform="logit",
     )
     assert config.output == OutputConfig(
-        as_of=dt.date(2026, 5, 31), lang="ru", figures=False, level=0.9, seed=7
+        as_of=dt.date(2026, 5, 31), lang="ru", figures=False, seed=7
     )
     assert config.model.correlation == 0.6
 

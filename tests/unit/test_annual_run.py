@@ -1,0 +1,193 @@
+"""The annual run end to end on real and simulated input."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import resilience as rs
+from resilience.errors import DataError, SpecificationError, WeakDataWarning
+from resilience.pipeline import annual_run, dataset_config, list_performance, load_region
+from resilience.pipeline.estimation import pupil_composite
+from resilience.reporting.annual import write_annual_run
+
+
+@pytest.fixture(scope="module")
+def north():
+    return annual_run(dataset_config("north_region"))
+
+
+@pytest.fixture(scope="module")
+def california():
+    return annual_run(dataset_config("california_api"))
+
+
+def test_every_school_gets_a_verdict_under_every_rule(north):
+    table = north.found.schools
+    assert len(table) == 177 * len(north.found.rules)
+    assert not table.duplicated(["school_id", "rule_id"]).any()
+    assert set(table["verdict"]) <= {"yes", "no", "insufficient_data", "not_applicable"}
+    assert north.model_kind == "pupils"
+    assert north.glance().shape[0] == 1
+
+
+def test_the_connective_matters_and_both_readings_are_there(north):
+    lists = north.found.lists.set_index("rule_id")
+    assert lists.loc["low_results_2025_or", "n_listed"] == lists["n_if_any"].iloc[0]
+    assert lists.loc["low_results_2025_and", "n_listed"] == lists["n_if_all"].iloc[0]
+    assert lists["n_if_any"].iloc[0] > lists["n_if_all"].iloc[0]
+
+
+def test_the_or_list_equals_an_independent_count(north):
+    """A: two procedures with 10 f ≥ 3 n this year; B: one of them low last year too."""
+    counts = rs.load_dataset("north_region").counts
+    low = counts.assign(low=10 * counts["n_below_minimum"] >= 3 * counts["n_participants"])
+    wide = low.pivot_table(index="school_id", columns=["procedure", "year"], values="low")
+    wide = wide.fillna(0).astype(bool)
+    now = wide.xs(2025, axis=1, level="year")
+    before = wide.xs(2024, axis=1, level="year").reindex(columns=now.columns, fill_value=False)
+    a, b = now.sum(axis=1) >= 2, (now & before).any(axis=1)
+    for rule, expected in (("or", a | b), ("and", a & b)):
+        listed = north.found.listed(f"low_results_2025_{rule}")["school_id"]
+        assert sorted(listed) == sorted(expected.index[expected])
+
+
+def test_effects_follow_the_truth(north):
+    truth = rs.load_dataset("north_region").truth["schools"].set_index("school_id")
+    effects = north.va.school_effects.set_index("school_id").join(truth)
+    # the correlation of a shrunken effect with its truth is the root of its reliability, here
+    # .76 on average; 177 schools leave it a standard error of (1 − .76)/√177 = .02, four of them
+    expected = np.sqrt(effects["reliability"].mean())
+    seen = effects["effect"].corr(effects["persistent_effect"])
+    assert seen > expected - 0.15
+
+
+def test_lists_against_the_truth_are_counted_right(north):
+    truth = rs.load_dataset("north_region").truth["schools"]
+    table = list_performance(north.found.schools, truth, "true_low", rules=["low_results_2025_or"])
+    row = table.iloc[0]
+    listed = set(north.found.listed("low_results_2025_or")["school_id"])
+    members = set(truth.loc[truth["true_low"], "school_id"])
+    assert row["n_true_listed"] == len(listed & members)
+    assert row["ppv"] == pytest.approx(len(listed & members) / len(listed))
+    assert row["sensitivity"] == pytest.approx(len(listed & members) / len(members))
+    assert row["ppv_low"] < row["ppv"] < row["ppv_high"]
+    with pytest.raises(DataError, match="not in the truth"):
+        list_performance(north.found.schools, truth.iloc[:5], "true_low")
+
+
+def test_a_list_of_31_may_does_not_know_the_summer():
+    spring = annual_run(dataset_config("north_region"), as_of="2025-05-31")
+    assert set(spring.withheld["procedure"]) == {"ОГЭ-РУ", "ОГЭ-МА"}
+    assert set(spring.withheld["year"]) == {2025}
+    assert 2025 not in set(spring.va.school_years["year"])
+    assert not (
+        (spring.counts["year"] == 2025) & spring.counts["procedure"].str.startswith("ОГЭ")
+    ).any()
+    assert spring.as_of.isoformat() == "2025-05-31"
+    assert any("2025-05-31" in note for note in spring.notes)
+
+
+def test_no_number_of_a_spring_list_depends_on_the_summer():
+    """Change every ОГЭ mark and mean of 2025: the list of 31 May stays, to the last digit."""
+    region = rs.load_dataset("north_region")
+    counts, schools, pupils = region.counts, region.schools, region.pupils
+    late = (counts["year"] == 2025) & counts["procedure"].astype(str).str.startswith("ОГЭ")
+    counts.loc[late, "n_below_minimum"] = counts.loc[late, "n_participants"]
+    schools.loc[schools["year"] == 2025, "mean_score"] = 0.123
+    pupils.loc[pupils["year"] == 2025, "score"] = 1
+    changed = rs.Dataset(
+        name="north_region",
+        title=region.title,
+        description=region.description,
+        frames={
+            "schools": schools,
+            "pupils": pupils,
+            "counts": counts,
+            "procedures": region.procedures,
+        },
+        citation=region.citation,
+        licence=region.licence,
+        source=region.source,
+    )
+    first = annual_run(region, as_of="2025-05-31").found.schools
+    second = annual_run(changed, as_of="2025-05-31").found.schools
+    pd.testing.assert_frame_equal(first, second)
+
+
+def test_california_names_resilient_schools_from_real_data(california):
+    assert california.model_kind == "means"
+    lists = california.found.lists.set_index("rule_id")
+    assert lists.loc["resilient_posterior", "n_listed"] > 50
+    listed = california.found.listed("resilient_posterior")
+    assert (listed["probability"] >= 0.8).all()
+    # the pupil SD of the index is identified from differences between the years: about 270 points
+    note = next(str(n) for n in california.notes if "published scale" in n)
+    sd = float(note.split("one SD is ")[1].split(" ")[0])
+    assert 250 < sd < 290
+    # 178 schools without parents' education, and four without mobility, are rows, not gaps
+    silent = california.found.schools.query("rule_id == 'resilient_posterior'")
+    assert len(silent) == 6194
+
+
+def test_a_composite_is_the_mean_of_standardised_subjects():
+    pupils = pd.DataFrame(
+        {
+            "pupil_key": ["a", "a", "b", "b", "c", "c"],
+            "school_id": ["1"] * 6,
+            "year": [2025] * 6,
+            "subject": ["РУ", "МА"] * 3,
+            "score": [10.0, 1.0, 20.0, 2.0, 30.0, 6.0],
+        }
+    )
+    table = pupil_composite(pupils, columns=["score"], keep=[]).set_index("pupil_key")["score"]
+    ru = (np.array([10, 20, 30]) - 20) / np.std([10, 20, 30])
+    ma = (np.array([1, 2, 6]) - 3) / np.std([1, 2, 6])
+    raw = (ru + ma) / 2
+    np.testing.assert_allclose(table, raw / raw.std(), rtol=1e-12)
+
+
+def test_outputs_are_complete_and_the_same_on_a_second_run(tmp_path, north):
+    first = write_annual_run(north, tmp_path / "a", lang="ru")
+    again = write_annual_run(annual_run(dataset_config("north_region")), tmp_path / "b", lang="ru")
+    names = [p.relative_to(tmp_path / "a").as_posix() for p in first]
+    assert names == [p.relative_to(tmp_path / "b").as_posix() for p in again]
+    for one, two in zip(first, again, strict=True):
+        assert one.read_bytes() == two.read_bytes(), one.name
+    manifest = json.loads((tmp_path / "a" / "manifest.json").read_text(encoding="utf-8"))
+    for name, checksum in manifest["outputs"].items():
+        content = (tmp_path / "a" / name).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == checksum
+    assert {"tables/tables.xlsx", "tables/verdicts.csv", "figures/caterpillar.png"} <= set(names)
+    assert {"figures/context.svg", "appendix.html", "appendix.docx"} <= set(names)
+    page = (tmp_path / "a" / "appendix.html").read_text(encoding="utf-8")
+    for words in ("low_results_2025_or", "не подтвержден", "Таблица 1", "Рисунок 1", "<math"):
+        assert words in page
+    verdicts = pd.read_csv(tmp_path / "a" / "tables" / "verdicts.csv")
+    assert len(verdicts) == len(north.found.schools)
+
+
+def test_the_workbook_of_a_methodologist_runs_from_counts_alone(tmp_path):
+    path = rs.write_template(tmp_path / "регион.xlsx", lang="ru", example=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", WeakDataWarning
+        )  # eight schools: said, and tested elsewhere
+        run = annual_run(path)
+        write_annual_run(run, tmp_path / "отчёт", lang="ru")
+    assert run.model_kind == "counts"
+    low = run.found.schools.query("rule_id.str.startswith('low_results')")
+    sizes = run.counts.groupby("school_id")["n_participants"].max()
+    assert sizes.min() <= 6, "the example has a school of five pupils"
+    assert len(low) == run.schools["school_id"].nunique()
+    assert (tmp_path / "отчёт" / "appendix.docx").exists()
+
+
+def test_a_dataset_without_a_configuration_says_so():
+    with pytest.raises(SpecificationError, match="north_region"):
+        load_region(rs.load_dataset("michigan_schools"))
