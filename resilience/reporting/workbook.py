@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -76,7 +77,7 @@ def _write_table(sheet: Worksheet, frame: pd.DataFrame, lang: str) -> None:
     records = [column(str(c)) if str(c) in known else None for c in frame.columns]
     # The column of verdicts is known by its name even to a table from elsewhere.
     kinds = [r.kind if r else str(c) for r, c in zip(records, frame.columns, strict=True)]
-    heads = [label(str(c), lang, unit=True) for c in frame.columns]
+    heads = [_head(str(c), lang) for c in frame.columns]
     columns = [
         [_shown(value, kind, lang) for value in frame.iloc[:, i].tolist()]
         for i, kind in enumerate(kinds)
@@ -86,6 +87,13 @@ def _write_table(sheet: Worksheet, frame: pd.DataFrame, lang: str) -> None:
     sheet.freeze_panes = "B2" if len(heads) > 1 else "A2"
     if len(frame):
         sheet.auto_filter.ref = sheet.dimensions
+
+
+def _head(name: str, lang: str) -> str:
+    """Return label and unit, without a unit that the label says already ("Rank, rank")."""
+    words, measured = label(name, lang), label(name, lang, unit=True)
+    unit = measured.removeprefix(words).lstrip(", ")
+    return words if unit.lower() in words.lower() else measured
 
 
 def _write_glossary(sheet: Worksheet, tables: Mapping[str, pd.DataFrame], lang: str) -> None:
@@ -114,6 +122,7 @@ def _fill(
 
     bold, fill = Font(bold=True), PatternFill("solid", fgColor=_HEAD_COLOR)
     wrapped = Alignment(wrap_text=True, vertical="top")
+    lines = 1
     for i, head in enumerate(heads):
         place = sheet.cell(1, i + 1, head)
         place.data_type = "s"
@@ -129,6 +138,9 @@ def _fill(
                 cell.number_format = formats[i] or "General"
         width = _width(head, columns[i], formats[i], widest)
         sheet.column_dimensions[get_column_letter(i + 1)].width = width
+        # Bold letters are wider than those the width counts in; programs do not fit heads alone.
+        lines = max(lines, len(wrap(head, max(1, int(width / 1.15)))))
+    sheet.row_dimensions[1].height = 15.0 * lines + 3
 
 
 def _width(head: str, values: list[Any], number_format: str | None, widest: int) -> float:

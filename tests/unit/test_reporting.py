@@ -69,6 +69,8 @@ def test_workbook_is_for_readers(tmp_path: Path) -> None:
     heads = [cell.value for cell in sheet[1]]
     assert heads[0] == "Школа"
     assert heads[1] == column("effect").label("ru", unit=True)
+    assert "Ожидаемый ранг" in heads  # and not "Ожидаемый ранг, ранг"
+    assert sheet.row_dimensions[1].height > 30  # heads of several lines are seen whole
     assert sheet.freeze_panes == "B2"
     row = {c.value: sheet.cell(2, c.column) for c in sheet[1]}
     effects = tables()["school_effects"]
