@@ -50,7 +50,7 @@ def test_grades_are_different_pupils_and_classes_add_up():
     ]
     found = marks_to_means(table(rows)).set_index("school_id")
     assert found["n_pupils"].to_dict() == {"A": 10, "B": 10}
-    a = marks_to_means(table([rows[0][:3] + (1, 3, 2, 0), *rows[2:]])).set_index("school_id")
+    a = marks_to_means(table([(*rows[0][:3], 1, 3, 2, 0), *rows[2:]])).set_index("school_id")
     pd.testing.assert_frame_equal(found, a)
 
 
