@@ -11,7 +11,7 @@ from typing import Literal
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import ScalarFormatter
 
 from resilience.data.outputs import write_files
@@ -104,10 +104,11 @@ def new_axes(width: float = 7.4, height: float = 4.6) -> Axes:
 
 def figure_of(ax: Axes) -> Figure:
     """Return the figure the axes stand on, the outermost one."""
-    figure = ax.get_figure(root=True)
-    if figure is None:
+    figure = ax.figure
+    root = figure.figure if isinstance(figure, SubFigure) else figure
+    if not isinstance(root, Figure):
         raise ValueError("the axes were removed from their figure")
-    return figure
+    return root
 
 
 def figure_bytes(ax: Axes, kind: Literal["png", "svg"], *, dpi: int = PNG_DPI) -> bytes:

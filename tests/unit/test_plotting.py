@@ -38,6 +38,7 @@ from resilience.plotting import (
     plot_weights,
     save_figure,
 )
+from resilience.plotting.canvas import figure_of
 from resilience.plotting.inputs import figure_names, interval_kind
 from resilience.stats.weighted_line import weighted_line
 
@@ -74,8 +75,7 @@ def names_of(ax: Axes) -> list[Annotation]:
 
 
 def overlaps(ax: Axes) -> Iterator[tuple[str, str]]:
-    figure = ax.get_figure(root=True)
-    assert figure is not None
+    figure = figure_of(ax)
     figure.draw_without_rendering()
     width, height = figure.get_size_inches() * figure.dpi
     renderer = RendererAgg(width, height, figure.dpi)
@@ -274,8 +274,7 @@ def test_many_municipalities_share_the_last_bar_of_a_page() -> None:
     assert len(places) == 60
     assert places[-1] == "(other municipalities: 41)"
     assert ax.patches[-1].get_width() == 41
-    figure = ax.get_figure(root=True)
-    assert figure is not None
+    figure = figure_of(ax)
     assert figure.get_size_inches()[1] < 1.3 * figure.get_size_inches()[0]  # fits an A4 page
 
 
@@ -328,6 +327,18 @@ def test_plots_take_and_return_axes() -> None:
     assert plot_context(effects, scores_frame(effects), ax=axes[0, 1]) is axes[0, 1]
     assert plot_verdicts(found, schools_frame(effects), ax=axes[1, 0]) is axes[1, 0]
     assert plot_weights(WEIGHTS, ax=axes[1, 1]) is axes[1, 1]
+
+
+def test_axes_on_a_part_of_a_figure_find_the_whole() -> None:
+    whole = Figure(figsize=(8, 4), layout="constrained")
+    left, right = whole.subfigures(1, 2)
+    effects = effects_frame(20)
+    ax = plot_context(
+        effects, scores_frame(effects), found=detection(effects, "r"), ax=left.subplots()
+    )
+    plot_caterpillar(effects, ax=right.subplots())
+    assert figure_of(ax) is whole
+    assert figure_bytes(ax, "png", dpi=50).startswith(b"\x89PNG")
 
 
 def test_no_figure_is_registered_and_no_setting_changes() -> None:
