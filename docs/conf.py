@@ -23,6 +23,7 @@ author = "the resilience developers"
 copyright = "the resilience developers, BSD 3-Clause licence"
 version = release = resilience.__version__
 language = "en"
+highlight_language = "text"  # a block without a language is a command line
 
 extensions = [
     "myst_nb",  # Markdown pages and notebooks
@@ -31,7 +32,13 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
 ]
-exclude_patterns = ["_build", "_templates", "generated/columns_*.md", "**/.ipynb_checkpoints"]
+exclude_patterns = [
+    "_build",
+    "_templates",
+    "jupyter_execute",
+    "generated/columns_*.md",
+    "**/.ipynb_checkpoints",
+]
 
 # --- pages -----------------------------------------------------------------------------------
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]

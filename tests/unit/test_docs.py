@@ -6,18 +6,31 @@ import ast
 import re
 import sys
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import resilience
 from resilience.columns import column_names
+from resilience.detection import Criteria, preset_ids
+from resilience.pipeline import list_performance, read_config
+from resilience.pipeline.config import (
+    IndexConfig,
+    InputsConfig,
+    ModelConfig,
+    OutputConfig,
+    RuleConfig,
+)
+from resilience.pipeline.plan import build_rules
 from resilience.references import reference_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(p for p in DOCS.rglob("*.md") if not {"generated", "_build"} & set(p.parts))
 READMES = [ROOT / "README.md", ROOT / "README.ru.md"]
+CONFIGS = (InputsConfig, ModelConfig, IndexConfig, RuleConfig, OutputConfig)
 BLOCK = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -78,6 +91,56 @@ def test_the_quick_start_has_code() -> None:
 def test_toml_blocks_are_toml(page: Path) -> None:
     for block in blocks(page, "toml"):
         assert tomllib.loads(block)
+
+
+def test_the_rule_shown_is_a_rule(tmp_path: Path) -> None:
+    (block,) = blocks(DOCS / "methodology" / "detection.md", "toml")
+    file = tmp_path / "rules.toml"
+    file.write_text(block, encoding="utf-8")
+    (rule,) = Criteria.from_toml(file)
+    assert rule.criteria[0].at_most == 0.33
+
+
+def test_the_configuration_shown_is_a_configuration(tmp_path: Path) -> None:
+    (block,) = blocks(DOCS / "annual_run.md", "toml")
+    (tmp_path / "data").mkdir()
+    for name in ("schools", "counts", "procedures"):
+        (tmp_path / "data" / f"{name}.csv").write_text("x", encoding="utf-8")
+    file = tmp_path / "region.toml"
+    file.write_text(block, encoding="utf-8")
+    assert [rule.id for rule in build_rules(read_config(file))] == [
+        "low_results_2025_or",
+        "resilient_posterior",
+    ]
+
+
+def test_every_key_of_the_configuration_is_explained() -> None:
+    page = (DOCS / "annual_run.md").read_text(encoding="utf-8")
+    keys = {f.name for part in CONFIGS for f in fields(part)} - {"mode"}
+    assert {key for key in keys if f"`{key}`" not in page} == set()
+
+
+def test_every_preset_is_explained() -> None:
+    page = (DOCS / "methodology" / "detection.md").read_text(encoding="utf-8")
+    assert {name for name in preset_ids() if f"`{name}`" not in page} == set()
+
+
+def test_the_table_of_what_rules_find_is_true() -> None:
+    # The page prints counts of one run on the embedded region; they must be those of today.
+    region = resilience.load_dataset("north_region")
+    run = resilience.annual_run(region)
+    found = pd.concat(
+        list_performance(run.found.schools, region.truth["schools"], target).set_index("rule_id")
+        for target in ("true_low", "true_resilient")
+    )
+    page = (DOCS / "methodology" / "detection.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \| (\d+) \| \2?(\d+) of (\d+) \|$", page, re.MULTILINE)
+    assert len(rows) == 5
+    for name, *printed in rows:
+        target = found.loc[[name]].query(f"n_true == {printed[3]}").iloc[0]
+        assert [target["n_listed"], target["n_true_listed"], target["n_true_listed"]] == [
+            int(v) for v in printed[:3]
+        ], name
 
 
 @pytest.mark.parametrize("page", PAGES, ids=short)
