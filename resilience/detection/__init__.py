@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from resilience.detection.criteria import Criteria, Criterion, preset_ids
+from resilience.detection.criteria import Criteria
+from resilience.detection.criterion import Criterion
 from resilience.detection.detect import detect_schools
+from resilience.detection.files import preset_ids
 from resilience.detection.results import DetectionResults, Explanation
 
 __all__ = [

@@ -4,32 +4,40 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.detection.criteria import Criteria
+from resilience.detection.criterion import SHARE
 from resilience.detection.levels import judge_level
-from resilience.detection.logic import Answers, all_of, any_of, words
-from resilience.detection.posterior import judge_posterior
+from resilience.detection.logic import UNKNOWN, YES, Answers, at_least, words
+from resilience.detection.posterior import PosteriorVerdict, judge_posterior
 from resilience.detection.results import DetectionResults
-from resilience.detection.shares import SHARE, judge_shares
+from resilience.detection.shares import judge_shares, share_table
 from resilience.detection.tables import Found, Tables, blank, gather
 from resilience.errors import SpecificationError, WeakDataWarning
 from resilience.i18n import Bilingual, text
 from resilience.stats.decisions import list_fdr
+from resilience.validation import shorten
 
 __all__ = ["detect_schools"]
 
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
+FEWEST_SCHOOLS = 20
+MOST_UNKNOWN = 0.10
 NUMBERS = (
     "probability",
     "probability_policy",
     "probability_effect",
     "probability_adverse",
     "threshold",
+    "effect_net",
+    "effect_net_sd",
     "power_to_detect",
     "years_needed",
     "pupils_needed",
@@ -55,18 +63,22 @@ def detect_schools(
     effects : DataFrame or None
         ``school_id effect conditional_sd reliability n_pupils n_years`` and further columns.
     scores : DataFrame or None
-        ``school_id [year] context_index [context_index_std_error context_reliability]``.
+        ``school_id [year] context_index [context_index_std_error context_reliability
+        context_coverage]``.
     rules : Criteria or sequence of Criteria
         Named by the caller; there is no default rule.
     counts : DataFrame, optional
-        ``school_id year procedure n_participants n_below_minimum`` for share rules.
+        ``school_id year procedure [class_label] n_participants n_below_minimum`` for share rules;
+        classes are added up.
     school_years : DataFrame, optional
         Yearly residuals, for criteria on them.
     schools : DataFrame, optional
         ``is_selective`` for the guard, ``mean_score`` by year for rules on raw averages.
     variances : mapping, optional
-        ``persistent``, ``transient``, ``residual`` (squared outcome units); ``context_slope`` where
-        the effects already stand off the line on the shrunken index.
+        ``persistent``, ``transient``, ``residual`` (squared outcome units), which say how many
+        pupils and years are needed; ``context_slope`` (outcome units per index point, not
+        attenuated) where the index is a covariate of the model behind the effects, so that they
+        stand off its line already.
 
     Returns
     -------
@@ -81,14 +93,10 @@ def detect_schools(
     Warns
     -----
     WeakDataWarning
-        Fewer than 20 schools, or more than a tenth of verdicts open.
+        Fewer than 20 schools; more than a tenth of the schools without an answer for want of data;
+        no variation between schools.
     """
-    chosen = (rules,) if isinstance(rules, Criteria) else tuple(rules)
-    if not chosen:
-        raise SpecificationError(text("detection.no_rules"))
-    twice = {r.id for r in chosen if [x.id for x in chosen].count(r.id) > 1}
-    if twice:
-        raise SpecificationError(text("detection.same_rule", rules=", ".join(sorted(twice))))
+    chosen = _chosen(rules)
     tables = gather(
         effects,
         scores,
@@ -97,123 +105,225 @@ def detect_schools(
         schools=schools,
         variances=variances,
     )
-    if len(tables.school_ids) < 20:
+    if len(tables.school_ids) < FEWEST_SCHOOLS:
         warnings.warn(
             WeakDataWarning(text("detection.few_schools", n=len(tables.school_ids))), stacklevel=2
         )
-    verdicts: list[pd.DataFrame] = []
-    lines: list[pd.DataFrame] = []
+    applied = [_apply(tables, rule) for rule in chosen]
     notes: list[Bilingual] = []
-    for rule in chosen:
-        table, criteria, said = _apply(tables, rule)
-        verdicts.append(table)
-        lines.append(criteria)
-        notes += [n for n in said if n not in notes]
+    for one in applied:
+        notes += [n for n in one.notes if n not in notes]
+    for note in (n for one in applied for n in one.weak):
+        warnings.warn(WeakDataWarning(note), stacklevel=2)
     return DetectionResults(
-        schools=pd.concat(verdicts, ignore_index=True),
-        criteria=pd.concat(lines, ignore_index=True),
+        schools=pd.concat([a.schools for a in applied], ignore_index=True),
+        criteria=pd.concat([a.criteria for a in applied], ignore_index=True),
         rules=chosen,
         notes=tuple(notes),
     )
 
 
-def _apply(
-    tables: Tables, rule: Criteria
-) -> tuple[pd.DataFrame, pd.DataFrame, tuple[Bilingual, ...]]:
+def _chosen(rules: Criteria | Sequence[Criteria]) -> tuple[Criteria, ...]:
+    chosen = (rules,) if isinstance(rules, Criteria) else tuple(rules)
+    if not chosen:
+        raise SpecificationError(text("detection.no_rules"))
+    for rule in chosen:
+        if not isinstance(rule, Criteria):
+            raise SpecificationError(
+                text("detection.not_a_rule", value=repr(rule), kind=type(rule).__name__)
+            )
+    ids = [r.id for r in chosen]
+    twice = sorted({i for i in ids if ids.count(i) > 1})
+    if twice:
+        raise SpecificationError(text("detection.same_rule", rules=", ".join(twice)))
+    return chosen
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Applied:
+    """What one rule gave; ``weak`` are the notes that warn."""
+
+    schools: pd.DataFrame
+    criteria: pd.DataFrame
+    notes: tuple[Bilingual, ...]
+    weak: tuple[Bilingual, ...]
+
+
+def _apply(tables: Tables, rule: Criteria) -> _Applied:
     n = len(tables.school_ids)
     columns: dict[str, Floats] = {name: np.full(n, np.nan) for name in NUMBERS}
-    notes: tuple[Bilingual, ...] = ()
-    posterior = [c for c in rule.criteria if c.evidence == "posterior"]
-    if posterior and all(c.column != SHARE for c in posterior):
-        if len(posterior) < len(rule.criteria):
-            raise SpecificationError(text("detection.mixed_evidence", rule=rule.id))
-        joint = judge_posterior(tables, rule)
-        answers, reason, found = joint.answers, joint.reason, joint.found
+    joint = judge_posterior(tables, rule) if rule.joint_criteria else None
+    found = dict(joint.found) if joint is not None else {}
+    for criterion in rule.criteria:
+        if criterion.name not in found:
+            judge = judge_shares if criterion.column == SHARE else judge_level
+            found[criterion.name] = judge(tables, rule, criterion)
+    others = [c.name for c in rule.criteria if c not in rule.joint_criteria]
+    answers, reason = _combined(rule, joint, [found[name] for name in others])
+    gap = float(np.mean(answers == UNKNOWN if joint is None else ~joint.eligible & _blind(joint)))
+    outside = _selective(tables, rule)
+    eligible = ~outside
+    if joint is not None:
         columns |= joint.columns
-        notes = joint.notes
+        eligible &= joint.eligible
     else:
-        found = {
-            c.name: judge_shares(tables, rule, c)
-            if c.column == SHARE
-            else judge_level(tables, rule, c)
-            for c in rule.criteria
-        }
-        stack = np.column_stack([f.answers for f in found.values()])
-        answers = all_of(stack) if rule.combination == "all" else any_of(stack)
-        reason = _reasons(answers, found)
         columns |= _share_columns(rule, found)
+    _add_list_columns(columns, rule, eligible)
     verdict = words(answers).astype(object)
-    _guard(tables, rule, verdict, reason)
+    verdict[outside] = "not_applicable"
+    reason[outside] = blank(int(outside.sum()), text("detection.selective"))
     table = pd.DataFrame(
-        {"school_id": tables.school_ids, "rule_id": rule.id, "verdict": verdict, **columns}
+        {
+            "school_id": tables.school_ids,
+            "rule_id": rule.id,
+            "verdict": verdict.astype(str),
+            **columns,
+            "in_fdr_list": _fdr_list(columns, rule, eligible),
+            "target": pd.Series([_target(rule, joint)] * n, dtype=object),
+            "certainty": _certainty(rule, found, answers, outside),
+            "reason": pd.Series(reason, dtype=object),
+        }
     )
-    table["reason"] = pd.Series(reason, dtype=object)
-    return table.astype({"verdict": str}), _lines(tables, rule, found), notes
+    weak = (
+        (text("detection.many_unknown", rule=rule.id, share=f"{100 * gap:.0f}", n=n),)
+        if gap > MOST_UNKNOWN
+        else ()
+    )
+    notes = (*(joint.notes if joint is not None else ()), *_notes(tables, rule), *weak)
+    return _Applied(
+        schools=table,
+        criteria=_lines(tables, rule, {c.name: found[c.name] for c in rule.criteria}),
+        notes=notes,
+        weak=weak,
+    )
+
+
+def _blind(joint: PosteriorVerdict) -> Flags:
+    """Schools with no effect or no index: the question cannot even be put."""
+    return np.isnan(joint.columns["probability"])
+
+
+def _combined(
+    rule: Criteria, joint: PosteriorVerdict | None, others: Sequence[Found]
+) -> tuple[Answers, NDArray[np.object_]]:
+    """Combine the joint answer and the other criteria, and say why."""
+    members = [(f.answers, f.reason) for f in others]
+    if joint is not None:
+        members.insert(0, (joint.answers, joint.reason))
+    stack = np.column_stack([a for a, _ in members])
+    k = {"all": len(members), "any": 1}.get(str(rule.combination), rule.combination)
+    answers = at_least(stack, min(int(k), len(members)))
+    reason = blank(len(answers))
+    for row in range(len(answers)):
+        agreed = [r[row] for a, r in members if a[row] == answers[row] and r[row]]
+        agreed = list(dict.fromkeys(agreed))
+        if len(agreed) == 1:
+            reason[row] = agreed[0]
+        elif agreed:
+            reason[row] = Bilingual(
+                " ".join(str(getattr(a, "en", a)) for a in agreed),
+                " ".join(str(getattr(a, "ru", a)) for a in agreed),
+            )
+    return answers, reason
 
 
 def _share_columns(rule: Criteria, found: Mapping[str, Found]) -> dict[str, Floats]:
-    """Give a rule of one posterior share criterion its probability, threshold, loss and FDR."""
+    """Give a rule of one posterior share criterion its probability."""
     posterior = [c for c in rule.criteria if c.evidence == "posterior"]
-    if len(posterior) != 1:
-        return {}
-    p = found[posterior[0].name].probability
-    known = np.isfinite(p)
-    fdr = np.full(len(p), np.nan)
-    fdr[known] = list_fdr(p[known])
-    return {
-        "probability": p,
-        "threshold": np.full(len(p), rule.losses.threshold),
-        "expected_loss": rule.losses.expected_loss(p),
-        "list_fdr": fdr,
-    }
+    return {"probability": found[posterior[0].name].probability} if len(posterior) == 1 else {}
 
 
-def _reasons(answers: Answers, found: Mapping[str, Found]) -> NDArray[np.object_]:
-    """Give the reason of the first criterion that agrees with the verdict and has one."""
-    reason = blank(len(answers))
-    for k in range(len(answers)):
-        for line in found.values():
-            if line.answers[k] == answers[k] and line.reason[k]:
-                reason[k] = line.reason[k]
-                break
-    return reason
+def _add_list_columns(columns: dict[str, Floats], rule: Criteria, eligible: Flags) -> None:
+    """Add threshold, expected loss and the running FDR of the list, over eligible schools."""
+    if not rule.is_posterior:
+        return
+    p = columns["probability"]
+    columns["threshold"] = np.full(len(p), rule.losses.threshold)
+    columns["expected_loss"] = rule.losses.expected_loss(p)
+    rows = eligible & np.isfinite(p)
+    columns["list_fdr"][rows] = list_fdr(p[rows])
 
 
-def _guard(
-    tables: Tables,
-    rule: Criteria,
-    verdict: NDArray[np.object_],
-    reason: NDArray[np.object_],
-) -> None:
-    """Take schools with selection out of a rule that excludes them."""
+def _fdr_list(columns: Mapping[str, Floats], rule: Criteria, eligible: Flags) -> pd.Series:
+    """Return whether a school stands in the longest list with the allowed share of wrong names."""
+    fdr = columns["list_fdr"]
+    inside = pd.Series(pd.array([None] * len(fdr), dtype="boolean"))
+    known = np.isfinite(fdr) & eligible
+    if rule.fdr is not None:
+        inside[known] = fdr[known] <= rule.fdr
+    return inside
+
+
+def _selective(tables: Tables, rule: Criteria) -> Flags:
+    """Return the schools that a rule leaves aside because they select their pupils."""
+    none = np.zeros(len(tables.school_ids), dtype=bool)
     if not rule.exclude_selective or tables.schools is None:
-        return
+        return none
     if "is_selective" not in tables.schools.columns:
-        return
-    chosen = tables.latest("schools", rule.id)["is_selective"]
-    selective = chosen.isin([True, 1]).to_numpy()
-    for k in np.flatnonzero(selective):
-        verdict[k] = "not_applicable"
-        reason[k] = text("detection.selective")
+        return none
+    chosen = tables.latest("schools", rule.id, rule.year)["is_selective"]
+    return np.asarray(chosen.isin([True, 1]).to_numpy(dtype=bool))
+
+
+def _target(rule: Criteria, joint: PosteriorVerdict | None) -> Bilingual | str:
+    return "" if joint is None else text(f"detection.target_{joint.target}")
+
+
+def _certainty(
+    rule: Criteria, found: Mapping[str, Found], answers: Answers, outside: Flags
+) -> pd.Series:
+    """Say of each listed school whether Wilson's intervals alone would list it."""
+    shown = blank(len(answers))
+    sure = [f.certain for f in found.values() if f.certain is not None]
+    if sure and len(sure) == len(rule.criteria):
+        k = {"all": len(sure), "any": 1}.get(str(rule.combination), rule.combination)
+        certain = at_least(np.column_stack(sure), int(k)) == YES
+        for row in np.flatnonzero((answers == YES) & ~outside):
+            shown[row] = text("detection.certain" if certain[row] else "detection.possible")
+    return pd.Series(shown, dtype=object)
+
+
+def _notes(tables: Tables, rule: Criteria) -> list[Bilingual]:
+    """Say which procedures counted, and which guard could not be applied."""
+    notes = []
+    if rule.reads_counts:
+        table = share_table(tables, rule)
+        key = "used_named" if rule.procedures else "used_all"
+        own = {"rule": rule.id} if rule.procedures else {}
+        notes.append(
+            text(
+                f"detection.{key}",
+                year=table.last,
+                procedures=shorten(table.procedures, 40),
+                **own,
+            )
+        )
+    if rule.exclude_selective and (
+        tables.schools is None or "is_selective" not in tables.schools.columns
+    ):
+        notes.append(text("detection.selection_unknown"))
+    return notes
 
 
 def _lines(tables: Tables, rule: Criteria, found: Mapping[str, Found]) -> pd.DataFrame:
     pieces = []
     for criterion in rule.criteria:
         line = found[criterion.name]
-        piece = pd.DataFrame(
-            {
-                "school_id": tables.school_ids,
-                "rule_id": rule.id,
-                "criterion": criterion.name,
-                "value": line.value,
-                "threshold": line.threshold,
-                "scale": criterion.scale,
-                "probability": line.probability,
-                "verdict": words(line.answers),
-                "reference": criterion.reference or rule.reference,
-            }
+        counted = criterion.column == SHARE and criterion.evidence == "point"
+        pieces.append(
+            pd.DataFrame(
+                {
+                    "school_id": tables.school_ids,
+                    "rule_id": rule.id,
+                    "criterion": criterion.name,
+                    "value": line.value,
+                    "threshold": line.threshold,
+                    "scale": "procedures" if counted else criterion.scale,
+                    "probability": line.probability,
+                    "verdict": words(line.answers),
+                    "reason": pd.Series(line.reason, dtype=object),
+                    "reference": criterion.reference or rule.reference,
+                }
+            )
         )
-        piece.insert(8, "reason", pd.Series(line.reason, dtype=object))
-        pieces.append(piece)
     return pd.concat(pieces, ignore_index=True)

@@ -1,50 +1,50 @@
-"""Point criteria on columns of schools: values, percentiles within a year, k of n years."""
+"""Point and interval criteria on columns of schools: values, percentiles, k of n years."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import special
 
-from resilience.detection.criteria import Criteria, Criterion
+from resilience.detection.criteria import Criteria
+from resilience.detection.criterion import EFFECT, Criterion
 from resilience.detection.logic import NO, UNKNOWN, YES, Answers, at_least
 from resilience.detection.tables import Found, Tables, blank
-from resilience.errors import SpecificationError
+from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
+from resilience.stats.percentiles import percentiles
+from resilience.validation import check_columns, check_numeric, shorten
 
-__all__ = ["compare", "judge_level", "percentiles"]
+__all__ = ["compare", "judge_level", "natural_bound"]
 
 Floats = NDArray[np.float64]
-
-
-def percentiles(values: Floats) -> Floats:
-    """Return (number below + half the number equal) / number, NaN where the value is missing.
-
-    Ties stand or fall together.
-    """
-    known = np.isfinite(values)
-    ordered = np.sort(values[known])
-    below = np.searchsorted(ordered, values, side="left")
-    upto = np.searchsorted(ordered, values, side="right")
-    found = (below + upto) / 2.0 / max(len(ordered), 1)
-    return np.where(known, found, np.nan)
+Strata = NDArray[np.int64]
 
 
 def compare(values: Floats, criterion: Criterion) -> Answers:
-    """Return the answer of each value; a missing value is unknown."""
-    bound = criterion.bound
+    """Return the answer of each value on the criterion's scale; a missing value is unknown."""
+    low, high = criterion.ends[0], criterion.ends[-1]
     with np.errstate(invalid="ignore"):
         yes = {
-            "at_most": values <= bound,
-            "at_least": values >= bound,
-            "above": values > bound,
-            "below": values < bound,
+            "at_most": values <= low,
+            "at_least": values >= low,
+            "above": values > low,
+            "below": values < low,
+            "between": (values >= low) & (values <= high),
         }[criterion.direction]
     return np.where(np.isnan(values), UNKNOWN, np.where(yes, YES, NO)).astype(np.int8)
 
 
 def judge_level(tables: Tables, rule: Criteria, criterion: Criterion) -> Found:
-    """Judge a point criterion from the table that holds its column.
+    """Judge a point or interval criterion from the table that holds its column.
+
+    A column that varies over years is judged in the latest year of its table (each school's latest
+    row for the context index, which is anchored), in ``years_at_least`` of the last ``years_of``
+    years, or as the mean over years.  A missing value is unknown.
+
+    ``value`` and ``threshold`` are in the column's own unit; where the bound is a quantile or a
+    distance from the mean the threshold is the value in which it was realised.
 
     Raises
     ------
@@ -52,72 +52,151 @@ def judge_level(tables: Tables, rule: Criteria, criterion: Criterion) -> Found:
         If no table of the call holds the column.
     """
     table = _home(tables, rule, criterion)
-    ids = tables.school_ids
-    if "year" in table.columns and table["school_id"].duplicated().any():
-        last = table["year"].max()
-        if criterion.column == "context_index" and criterion.years_of == 1:
-            # the latest index of each school stands for it, and is compared with the others' latest
-            latest = tables.latest("scores", rule.id)[criterion.column].to_numpy(dtype=float)
-            return _single(_scaled(latest, criterion), latest, criterion, ids)
-        years = range(int(last) - criterion.years_of + 1, int(last) + 1)
-        wide = table.pivot_table(index="school_id", columns="year", values=criterion.column)
-        wide = wide.reindex(index=ids, columns=list(years))
-        values = wide.to_numpy(dtype=float)
-        scaled = np.column_stack(
-            [_scaled(values[:, t], criterion) for t in range(len(wide.columns))]
-        )
-        answers = at_least(
-            np.column_stack([compare(scaled[:, t], criterion) for t in range(scaled.shape[1])]),
-            criterion.years_at_least,
-        )
-        return _found(answers, values[:, -1], criterion)
-    column = table.set_index("school_id")[criterion.column].reindex(ids)
-    single = np.asarray(column, dtype=float)
-    return _single(_scaled(single, criterion), single, criterion, ids)
+    strata = _strata(tables, rule, criterion)
+    if criterion.evidence == "interval":
+        return _interval(tables, rule, criterion)
+    if criterion.years_of == 1 and criterion.column.startswith("context_"):
+        values = _numbers(tables.latest("scores", rule.id, rule.year), criterion, "scores")
+        return _found(values[:, None], criterion, strata)
+    if "year" not in table.columns:
+        values = _numbers(table.set_index("school_id").reindex(tables.school_ids), criterion, "—")
+        wide = np.full((len(values), criterion.years_of), np.nan)
+        wide[:, -1] = values  # one value cannot show k of n years: the others are unknown
+        return _found(wide, criterion, strata)
+    check_numeric(table, [criterion.column], table=rule.id)
+    known = sorted(int(y) for y in table["year"].unique())
+    last = known[-1] if rule.year is None else rule.year
+    if last not in known:
+        raise DataError(text("detection.year", rule=rule.id, year=last, years=shorten(known, 12)))
+    if criterion.years == "mean":
+        upto = table[table["year"] <= last].groupby("school_id", observed=True)
+        means = upto[criterion.column].mean().reindex(tables.school_ids)
+        return _found(means.to_numpy(dtype=float)[:, None], criterion, strata)
+    # subjects of one school and year, where there are several, count as their mean
+    by_year: pd.DataFrame = table.pivot_table(
+        index="school_id", columns="year", values=criterion.column, aggfunc="mean"
+    )
+    years = list(range(last - criterion.years_of + 1, last + 1))
+    chosen = by_year.reindex(index=tables.school_ids, columns=years)
+    return _found(chosen.to_numpy(dtype=float), criterion, strata)
 
 
 def _home(tables: Tables, rule: Criteria, criterion: Criterion) -> pd.DataFrame:
     if criterion.column.startswith("context_"):
-        return tables.need("scores", rule.id)
-    for name in ("effects", "scores", "schools", "school_years"):
-        table: pd.DataFrame | None = getattr(tables, name)
-        if table is not None and criterion.column in table.columns:
-            return table
+        table = tables.need("scores", rule.id)
+        check_columns(table, [criterion.column], table="scores")
+        return table
+    if criterion.column == EFFECT:
+        return tables.need("effects", rule.id)
+    for name in ("effects", "schools", "school_years", "scores"):
+        found: pd.DataFrame | None = getattr(tables, name)
+        if found is not None and criterion.column in found.columns:
+            return found
     raise SpecificationError(
         text("detection.no_home", rule=rule.id, criterion=criterion.name, column=criterion.column)
     )
 
 
-def _scaled(values: Floats, criterion: Criterion) -> Floats:
-    if criterion.scale == "quantile":
-        return percentiles(values)
-    if criterion.scale == "z":
-        known = values[np.isfinite(values)]
-        spread = known.std() if len(known) > 1 else 0.0
-        return (values - known.mean()) / spread if spread > 0 else np.full(len(values), np.nan)
-    return values
+def _numbers(frame: pd.DataFrame, criterion: Criterion, table: str) -> Floats:
+    column = frame[criterion.column]
+    if column.dtype.kind not in "biufO":
+        check_numeric(frame, [criterion.column], table=table)
+    try:
+        return np.asarray(column.to_numpy(dtype=float, na_value=np.nan))
+    except (TypeError, ValueError):
+        check_numeric(frame, [criterion.column], table=table)
+        raise
 
 
-def _single(
-    scaled: Floats, values: Floats, criterion: Criterion, ids: NDArray[np.object_]
-) -> Found:
-    answers = compare(scaled, criterion)
-    if criterion.years_of > 1:
-        # one year cannot show k of n years: a yes or no needs the years
-        padded = np.full((len(ids), criterion.years_of), UNKNOWN, dtype=np.int8)
-        padded[:, -1] = answers
-        answers = at_least(padded, criterion.years_at_least)
-    return _found(answers, values, criterion)
+def _strata(tables: Tables, rule: Criteria, criterion: Criterion) -> Strata:
+    """Return the stratum of each school; years are always apart."""
+    names = [w for w in criterion.within if w != "year"]
+    if not names:
+        return np.zeros(len(tables.school_ids), dtype=np.int64)
+    schools = tables.latest("schools", rule.id, rule.year)
+    check_columns(schools, names, table="schools")
+    return np.asarray(schools.groupby(names, dropna=False, observed=True).ngroup().to_numpy())
 
 
-def _found(answers: Answers, values: Floats, criterion: Criterion) -> Found:
+def _scaled(values: Floats, criterion: Criterion, strata: Strata) -> Floats:
+    """Return one year's values on the criterion's scale, within strata."""
+    if criterion.scale not in ("quantile", "z"):
+        return values
+    found = np.full(len(values), np.nan)
+    for stratum in np.unique(strata):
+        rows = strata == stratum
+        if criterion.scale == "quantile":
+            found[rows] = percentiles(values[rows])
+            continue
+        known = values[rows][np.isfinite(values[rows])]
+        spread = known.std(ddof=1) if len(known) > 1 else 0.0
+        if spread > 0:
+            found[rows] = (values[rows] - known.mean()) / spread
+    return found
+
+
+def natural_bound(values: Floats, scaled: Floats, criterion: Criterion, strata: Strata) -> Floats:
+    """Return the bound in the column's own unit, one per school.
+
+    For a quantile: the last value that still satisfies it, NaN where none does.
+    """
+    if criterion.scale not in ("quantile", "z"):
+        return np.full(len(values), criterion.bound)
+    yes = compare(scaled, criterion) == YES
+    upward = criterion.direction in ("at_least", "above")
+    found = np.full(len(values), np.nan)
+    for stratum in np.unique(strata):
+        rows = strata == stratum
+        if criterion.scale == "z":
+            known = values[rows][np.isfinite(values[rows])]
+            if len(known) > 1:
+                found[rows] = known.mean() + criterion.bound * known.std(ddof=1)
+        elif (rows & yes).any():
+            inside = values[rows & yes]
+            found[rows] = inside.min() if upward else inside.max()
+    return found
+
+
+def _found(by_year: Floats, criterion: Criterion, strata: Strata) -> Found:
+    """Judge each year on its own scale and count the years."""
+    scaled = np.column_stack(
+        [_scaled(by_year[:, t], criterion, strata) for t in range(by_year.shape[1])]
+    )
+    yearly = np.column_stack([compare(scaled[:, t], criterion) for t in range(scaled.shape[1])])
+    answers = at_least(yearly, criterion.years_at_least)
     reason = blank(len(answers))
-    for k in np.flatnonzero(answers == UNKNOWN):
-        reason[k] = text("detection.no_value", column=criterion.column)
+    n_yes = (yearly == YES).sum(axis=1)
+    for k in range(len(answers)):
+        if answers[k] == UNKNOWN:
+            reason[k] = text("detection.no_value", column=criterion.column)
+        elif criterion.years_of > 1:
+            reason[k] = text("detection.in_so_many", k=int(n_yes[k]), n=criterion.years_of)
     return Found(
         answers=answers,
-        value=values,
-        threshold=np.full(len(answers), criterion.bound),
+        value=by_year[:, -1],
+        threshold=natural_bound(by_year[:, -1], scaled[:, -1], criterion, strata),
         probability=np.full(len(answers), np.nan),
+        reason=reason,
+    )
+
+
+def _interval(tables: Tables, rule: Criteria, criterion: Criterion) -> Found:
+    """Compare the near end of the interval of the effect; a prediction error where there is one."""
+    effects = tables.latest("effects", rule.id)
+    name = "std_error" if "std_error" in effects.columns else "conditional_sd"
+    check_columns(effects, [name], table="effects")
+    effect, error = (effects[c].to_numpy(dtype=float) for c in (EFFECT, name))
+    half = float(special.ndtri(0.5 + (criterion.level or 0.95) / 2)) * error
+    upward = criterion.direction in ("at_least", "above")
+    end = effect - half if upward else effect + half
+    answers = compare(end, criterion)
+    reason = blank(len(end))
+    for k in np.flatnonzero(answers == UNKNOWN):
+        reason[k] = text("detection.no_effect")
+    return Found(
+        answers=answers,
+        value=end,
+        threshold=np.full(len(end), criterion.bound),
+        probability=np.full(len(end), np.nan),
         reason=reason,
     )

@@ -12,7 +12,7 @@ from resilience.detection.wording import describe_verdict
 from resilience.errors import DataError
 from resilience.i18n import Bilingual, check_language, text
 from resilience.results import Results, format_table
-from resilience.validation import nearest_names
+from resilience.validation import check_columns, nearest_names
 
 __all__ = ["DetectionResults", "Explanation"]
 
@@ -62,8 +62,9 @@ class DetectionResults(Results):
     ----------
     schools : DataFrame
         ``school_id rule_id verdict probability probability_policy probability_effect
-        probability_adverse threshold power_to_detect years_needed pupils_needed expected_loss
-        list_fdr reason``: one row per school and rule.
+        probability_adverse threshold effect_net effect_net_sd power_to_detect years_needed
+        pupils_needed expected_loss list_fdr in_fdr_list target certainty reason``: one row per
+        school and rule.
     criteria : DataFrame
         ``school_id rule_id criterion value threshold scale probability verdict reason reference``:
         one row per school, rule and criterion.
@@ -105,6 +106,42 @@ class DetectionResults(Results):
                 }
             )
         return pd.DataFrame(rows)
+
+    @property
+    def list_errors(self) -> pd.DataFrame:
+        """One row per rule with probabilities: how wrong its lists are expected to be.
+
+        ``n_listed`` names by the losses with ``expected_true`` right and ``expected_false`` wrong
+        ones (share ``list_fdr``), ``expected_missed`` members among the schools that could be
+        judged and were not listed; ``n_in_fdr_list`` names by the allowed share of wrong ones,
+        ``fdr``, alone.
+
+        References
+        ----------
+        NewtonEtAl2004.
+        """
+        rows = []
+        for rule in self.rules:
+            if not rule.is_posterior:
+                continue
+            own = self.schools[self.schools["rule_id"] == rule.id]
+            p = own["probability"].astype(float)
+            yes = own["verdict"] == "yes"
+            judged = own["list_fdr"].notna()
+            rows.append(
+                {
+                    "rule_id": rule.id,
+                    "n_listed": int(yes.sum()),
+                    "expected_true": float(p[yes].sum()),
+                    "expected_false": float((1 - p[yes]).sum()),
+                    "list_fdr": float((1 - p[yes]).mean()) if yes.any() else 0.0,
+                    "expected_missed": float(p[judged & ~yes].sum()),
+                    "fdr": rule.fdr,
+                    "n_in_fdr_list": int(own["in_fdr_list"].fillna(False).sum()),
+                }
+            )
+        names = ["rule_id", "n_listed", "expected_true", "expected_false", "list_fdr"]
+        return pd.DataFrame(rows, columns=[*names, "expected_missed", "fdr", "n_in_fdr_list"])
 
     def listed(self, rule_id: str | None = None) -> pd.DataFrame:
         """Return the rows with verdict yes, of one rule or of all."""
@@ -190,7 +227,14 @@ class DetectionResults(Results):
         return "\n".join([self.title(lang), *rules, "", lists, *notes])
 
     def augment(self, data: pd.DataFrame) -> pd.DataFrame:
-        """Return a table of schools with ``verdict_<rule id>`` columns added."""
+        """Return a table of schools with ``verdict_<rule id>`` columns added.
+
+        Raises
+        ------
+        DataError
+            If ``data`` lacks ``school_id``.
+        """
+        check_columns(data, ["school_id"], table="data")
         wide = self.schools.pivot_table(
             index="school_id", columns="rule_id", values="verdict", aggfunc="first"
         )

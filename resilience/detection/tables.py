@@ -12,11 +12,19 @@ from numpy.typing import NDArray
 from resilience.detection.logic import Answers
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, text
-from resilience.validation import check_columns, check_not_empty, check_unique
+from resilience.validation import (
+    check_columns,
+    check_finite,
+    check_not_empty,
+    check_numeric,
+    check_unique,
+    nearest_names,
+)
 
-__all__ = ["Found", "Tables", "gather"]
+__all__ = ["Found", "Tables", "blank", "gather"]
 
 Floats = NDArray[np.float64]
+VARIANCES = ("persistent", "transient", "residual", "context_slope")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,9 +36,9 @@ class Tables:
     school_ids : ndarray of str
         Every school that occurs anywhere, sorted.
     effects, scores, counts, school_years, schools : DataFrame or None
-        The binding tables.
+        The binding tables; counts are added up over classes.
     variances : mapping
-        ``persistent``, ``transient``, ``residual``; may be empty.
+        ``persistent``, ``transient``, ``residual``, ``context_slope``; may be empty.
     """
 
     school_ids: NDArray[np.object_]
@@ -48,10 +56,12 @@ class Tables:
             raise SpecificationError(text("detection.table", table=name, rule=rule))
         return table
 
-    def latest(self, name: str, rule: str) -> pd.DataFrame:
-        """Return the latest row of every school, indexed by all schools (gaps where absent)."""
+    def latest(self, name: str, rule: str, year: int | None = None) -> pd.DataFrame:
+        """Return the latest row of every school up to ``year``, indexed by all schools."""
         table = self.need(name, rule)
         if "year" in table.columns:
+            if year is not None:
+                table = table[table["year"] <= year]
             table = table.sort_values("year", kind="stable").drop_duplicates(
                 "school_id", keep="last"
             )
@@ -67,9 +77,11 @@ class Found:
     answers : ndarray of int8
         Yes, no, unknown.
     value, threshold, probability : ndarray of float
-        NaN where there is none.
+        NaN where there is none; value and threshold are in the same unit.
     reason : ndarray of object
         `Bilingual` or an empty string.
+    certain : ndarray of int8 or None
+        The answers if only shares whose interval lies beyond the bound counted (share criteria).
     """
 
     answers: Answers
@@ -77,6 +89,7 @@ class Found:
     threshold: Floats
     probability: Floats
     reason: NDArray[np.object_]
+    certain: Answers | None = None
 
 
 def gather(
@@ -88,63 +101,163 @@ def gather(
     schools: pd.DataFrame | None,
     variances: Mapping[str, float] | None,
 ) -> Tables:
-    """Check the tables' keys and values and list the schools."""
+    """Check the tables' keys and values and list the schools.
+
+    Raises
+    ------
+    DataError
+        If a table is empty, lacks a column, repeats a key, or holds an impossible value.
+    SpecificationError
+        If no table is given, one is not a table, or a variance is unknown.
+    """
     needed = {
-        "effects": (effects, ["effect", "conditional_sd", "reliability", "n_pupils"]),
+        "effects": (effects, ["effect"]),
         "scores": (scores, ["context_index"]),
         "counts": (counts, ["year", "procedure", "n_participants", "n_below_minimum"]),
-        "school_years": (school_years, ["residual", "sampling_variance"]),
+        "school_years": (school_years, ["residual"]),
         "schools": (schools, []),
     }
-    ids: list[pd.Series[str]] = []
+    read: dict[str, pd.DataFrame | None] = {}
     for name, (table, columns) in needed.items():
-        if table is None:
-            continue
-        check_not_empty(table, table=name)
-        check_columns(table, ["school_id", *columns], table=name)
-        ids.append(table["school_id"].astype(str))
-    if not ids:
+        read[name] = None if table is None else _read(table, name, columns)
+    given = [t["school_id"] for t in read.values() if t is not None]
+    if not given:
         raise SpecificationError(text("detection.no_tables"))
-    if effects is not None:
-        check_unique(effects, ["school_id"], table="effects")
-        _check_effects(effects)
-    if scores is not None:
-        key = ["school_id", "year"] if "year" in scores.columns else ["school_id"]
-        check_unique(scores, key, table="scores")
+    if read["effects"] is not None:
+        check_unique(read["effects"], ["school_id"], table="effects")
+        _check_range(read["effects"], "effects", {"effect": (-np.inf, np.inf)}, gaps=False)
+        _check_range(
+            read["effects"],
+            "effects",
+            {
+                "conditional_sd": (0.0, np.inf),
+                "std_error": (0.0, np.inf),
+                "reliability": (0.0, 1.0),
+                "n_pupils": (0.0, np.inf),
+                "n_years": (0.0, np.inf),
+            },
+            gaps=False,
+        )
+    if read["scores"] is not None:
+        bounds = {
+            "context_index": (-np.inf, np.inf),
+            "context_index_std_error": (0.0, np.inf),
+            "context_reliability": (0.0, 1.0),
+            "context_coverage": (0.0, 1.0 + 1e-9),
+        }
+        _check_range(read["scores"], "scores", bounds, gaps=True)
+    if read["counts"] is not None:
+        read["counts"] = _added_up(read["counts"])
     return Tables(
-        school_ids=np.unique(pd.concat(ids).to_numpy(dtype=object)),
-        effects=_as_text(effects),
-        scores=_as_text(scores),
-        counts=_as_text(counts),
-        school_years=_as_text(school_years),
-        schools=_as_text(schools),
-        variances=dict(variances or {}),
+        school_ids=np.unique(pd.concat(given).to_numpy(dtype=object)),
+        variances=_checked_variances(variances or {}),
+        **read,
     )
 
 
-def _as_text(table: pd.DataFrame | None) -> pd.DataFrame | None:
-    if table is None:
-        return None
-    return table.assign(school_id=table["school_id"].astype(str).to_numpy(dtype=object))
+def _read(table: pd.DataFrame, name: str, columns: list[str]) -> pd.DataFrame:
+    """Return a copy with text ids after the checks that all tables share."""
+    if not isinstance(table, pd.DataFrame):
+        raise SpecificationError(
+            text("detection.not_a_frame", table=name, kind=type(table).__name__)
+        )
+    check_not_empty(table, table=name)
+    check_columns(table, ["school_id", *columns], table=name)
+    check_finite(table, ["school_id"], table=name)
+    found = table.assign(school_id=table["school_id"].astype(str).to_numpy(dtype=object))
+    if "year" in found.columns:
+        check_numeric(found, ["year"], table=name)
+        check_finite(found, ["year"], table=name, unit="school_id")
+        found = found.assign(year=found["year"].to_numpy(dtype=np.int64))
+    if name != "counts":
+        key = [c for c in ("school_id", "year") if c in found.columns]
+        if name == "school_years" and "subject" in found.columns:
+            key.append("subject")
+        check_unique(found, key, table=name)
+    return found.reset_index(drop=True)
 
 
-def _check_effects(effects: pd.DataFrame) -> None:
-    for name in ("effect", "conditional_sd", "reliability"):
-        values = effects[name].to_numpy(dtype=float)
-        bad = ~np.isfinite(values) | (values < (-np.inf if name == "effect" else 0.0))
-        if name == "reliability":
-            bad |= values > 1
+def _check_range(
+    table: pd.DataFrame,
+    name: str,
+    bounds: Mapping[str, tuple[float, float]],
+    *,
+    gaps: bool,
+) -> None:
+    """Raise for a value outside its range; with ``gaps`` a missing value is allowed."""
+    present = [c for c in bounds if c in table.columns]
+    check_numeric(table, present, table=name)
+    for column in present:
+        low, high = bounds[column]
+        values = table[column].to_numpy(dtype=float, na_value=np.nan)
+        with np.errstate(invalid="ignore"):
+            bad = np.isinf(values) | (values < low) | (values > high)
+        if not gaps:
+            bad |= np.isnan(values)
         if bad.any():
-            school = effects.loc[bad, "school_id"].iloc[0]
             raise DataError(
                 text(
-                    "detection.effect_value",
-                    column=repr(name),
-                    school=school,
+                    "detection.out_of_range",
+                    table=name,
+                    column=repr(column),
+                    school=table.loc[bad, "school_id"].iloc[0],
                     value=values[bad][0],
                     n=int(bad.sum()),
+                    low=low,
+                    high=min(high, 1.0) if high < 2 else high,
                 )
             )
+
+
+def _added_up(counts: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per school, procedure and year: classes added up, cells nobody sat left out.
+
+    Raises
+    ------
+    DataError
+        If a key repeats, a count is missing, negative or no whole number, or more fail than sat.
+    """
+    numbers = ["n_participants", "n_below_minimum"]
+    key = ["school_id", "procedure", "year"]
+    check_finite(counts, ["procedure"], table="counts", unit="school_id")
+    check_unique(
+        counts, [*key, *(c for c in ("class_label",) if c in counts.columns)], table="counts"
+    )
+    check_numeric(counts, numbers, table="counts")
+    check_finite(counts, numbers, table="counts", unit="school_id")
+    sat, failed = (counts[c].to_numpy(dtype=float) for c in numbers)
+    bad = (sat < 0) | (failed < 0) | (failed > sat) | (sat % 1 != 0) | (failed % 1 != 0)
+    if bad.any():
+        row = counts.loc[bad].iloc[0]
+        raise DataError(
+            text(
+                "detection.counts",
+                school=row["school_id"],
+                procedure=row["procedure"],
+                year=row["year"],
+                failed=f"{failed[bad][0]:g}",
+                sat=f"{sat[bad][0]:g}",
+                n=int(bad.sum()),
+            )
+        )
+    whole = counts.assign(
+        procedure=counts["procedure"].astype(str).to_numpy(dtype=object),
+        n_participants=sat.astype(np.int64),
+        n_below_minimum=failed.astype(np.int64),
+    )
+    summed = whole.groupby(key, observed=True, sort=True)[numbers].sum().reset_index()
+    return summed[summed["n_participants"] > 0].reset_index(drop=True)
+
+
+def _checked_variances(variances: Mapping[str, float]) -> dict[str, float]:
+    for name, value in variances.items():
+        if name not in VARIANCES:
+            near = nearest_names(name, VARIANCES)
+            raise SpecificationError(text("detection.variance_name", name=repr(name), nearest=near))
+        if np.isinf(value) or (value < 0 and name != "context_slope"):
+            raise SpecificationError(text("detection.variance", name=name, value=value))
+    # models of published means cannot tell every part and say NaN: not known
+    return {k: float(v) for k, v in variances.items() if not np.isnan(v)}
 
 
 def blank(n: int, reason: Bilingual | str = "") -> NDArray[np.object_]:

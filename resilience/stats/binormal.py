@@ -60,7 +60,7 @@ def binormal_cdf(h: ArrayLike, k: ArrayLike, rho: ArrayLike) -> Floats:
         found = np.where(near, found, found + _from_independence(a, b, np.where(near, 0.0, r)))
     if near.any():
         found = np.where(near, _by_owen(a, b, np.where(near, r, 0.0)), found)
-    return np.clip(found, 0.0, 1.0)
+    return np.asarray(np.clip(found, 0.0, 1.0))
 
 
 def _from_independence(a: Floats, b: Floats, r: Floats) -> Floats:

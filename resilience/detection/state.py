@@ -1,0 +1,254 @@
+r"""What the data say of each school in the terms of the joint posterior.
+
+One row of effects holds everything: :math:`\sigma_u^2 = s^2/(1-\lambda)` from the conditional SD
+and the reliability, the mean before shrinkage :math:`\bar d = \hat u/\lambda`, and its precision
+:math:`A = \lambda/(\sigma_u^2(1-\lambda))`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from resilience.detection.criteria import Criteria
+from resilience.detection.criterion import Criterion
+from resilience.detection.tables import Tables
+from resilience.detection.wording import printed
+from resilience.i18n import Bilingual, text
+from resilience.stats.percentiles import percentiles
+from resilience.stats.weighted_line import weighted_line
+from resilience.validation import check_columns
+
+__all__ = ["State", "read_state"]
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+NO_DATA = 1e-12  # precision of a school whose effect is all prior
+ALL_DATA = 1e12  # precision of an effect published without error
+# R² of the expected results on the index above which the index, or its items, must be in the model:
+# expectations formed without the index cannot follow it closer than its own reliability.
+FOLLOWS = 0.9
+FEWEST_FOR_A_LINE = 5
+FEWEST_FOR_TAILS = 20
+HEAVY = 4.0  # kurtosis; 3 for the normal distribution
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class State:
+    """Data of all schools, one entry per school; NaN where a table does not hold it.
+
+    Attributes
+    ----------
+    residual, precision : ndarray
+        d̄ off its line on the shrunken index, and A.
+    variance : float
+        σ_u² of the effects that the line leaves.
+    context, shrunken, context_variance : ndarray
+        Index as given, a, and q², in index points.
+    gate, slope : float
+        g in index points (+∞ without a context criterion); b per index point.
+    trusted : ndarray of bool
+        Coverage and reliability of the index suffice.
+    n_pupils, n_years : ndarray
+        Data behind the effect.
+    persistent : bool
+        False where all effects rest on one year.
+    notes : tuple of Bilingual
+        What was estimated and assumed.
+    """
+
+    residual: Floats
+    precision: Floats
+    variance: float
+    context: Floats
+    shrunken: Floats
+    context_variance: Floats
+    gate: float
+    slope: float
+    trusted: Flags
+    n_pupils: Floats
+    n_years: Floats
+    persistent: bool
+    notes: tuple[Bilingual, ...]
+
+
+def read_state(tables: Tables, rule: Criteria, adversity: Criterion | None) -> State:
+    """Read effects and, where the rule has a context criterion, the index.
+
+    Raises
+    ------
+    DataError
+        If a table lacks a column that the posterior needs.
+    """
+    table = tables.need("effects", rule.id)
+    columns = ["conditional_sd", "reliability", "n_pupils", "n_years"]
+    check_columns(table, columns, table="effects")
+    effects = tables.latest("effects", rule.id)
+    residual, precision, variance = _unshrunken(tables, effects)
+    n_pupils, n_years = (effects[c].to_numpy(dtype=float) for c in ("n_pupils", "n_years"))
+    persistent = bool(np.nanmax(n_years, initial=0.0) > 1)
+    notes: list[Bilingual] = [] if persistent else [text("detection.this_year")]
+    notes += _heavy_tails(residual, precision, variance)
+    n = len(residual)
+    own: dict[str, Any] = {
+        "context": np.zeros(n),
+        "shrunken": np.zeros(n),
+        "context_variance": np.zeros(n),
+        "trusted": np.ones(n, dtype=bool),
+    }
+    gate, slope = np.inf, 0.0
+    if adversity is not None:
+        own = _context(tables, rule, notes)
+        gate = _gate(own["shrunken"], adversity)
+        slope, residual, variance, said = _off_the_line(
+            tables, effects, residual, precision, own, variance
+        )
+        notes += said
+    return State(
+        residual=residual,
+        precision=precision,
+        variance=variance,
+        gate=gate,
+        slope=slope,
+        n_pupils=n_pupils,
+        n_years=n_years,
+        persistent=persistent,
+        notes=tuple(notes),
+        **own,
+    )
+
+
+def _unshrunken(tables: Tables, effects: pd.DataFrame) -> tuple[Floats, Floats, float]:
+    """Return d̄ and A of each school and σ_u²."""
+    effect, trust, spread = (
+        effects[c].to_numpy(dtype=float) for c in ("effect", "reliability", "conditional_sd")
+    )
+    inside = (trust > 0) & (trust < 1) & (spread > 0)
+    variance = tables.variances.get("persistent", float("nan"))
+    if np.isnan(variance):
+        own = spread[inside] ** 2 / (1 - trust[inside])
+        variance = float(np.median(own)) if inside.any() else 0.0
+    known = np.isfinite(effect)
+    if variance <= 0:
+        return np.where(known, 0.0, np.nan), np.where(known, NO_DATA, np.nan), 0.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        residual = np.where(trust > 0, effect / trust, 0.0)
+        precision = np.clip(trust / (variance * (1 - trust)), NO_DATA, ALL_DATA)
+    return np.where(known, residual, np.nan), np.where(known, precision, np.nan), variance
+
+
+def _heavy_tails(residual: Floats, precision: Floats, variance: float) -> list[Bilingual]:
+    """Say if d̄/√(σ_u² + 1/A) is far from normal: the posterior rests on a normal prior."""
+    z = residual / np.sqrt(variance + 1.0 / precision)
+    z = z[np.isfinite(z)]
+    if variance <= 0 or z.size < FEWEST_FOR_TAILS:
+        return []
+    kurtosis = float(stats.kurtosis(z, fisher=False))
+    if kurtosis <= HEAVY:
+        return []
+    return [text("detection.heavy_tails", kurtosis=printed(kurtosis, 1))]
+
+
+def _context(tables: Tables, rule: Criteria, notes: list[Bilingual]) -> dict[str, Any]:
+    """Return the index, a = c̄ + κ(c − c̄), q² = κ·se², and whether it can carry a verdict."""
+    scores = tables.latest("scores", rule.id, rule.year)
+    context = scores["context_index"].to_numpy(dtype=float)
+    if {"context_reliability", "context_index_std_error"} <= set(scores.columns):
+        kappa = scores["context_reliability"].to_numpy(dtype=float)
+        error = scores["context_index_std_error"].to_numpy(dtype=float)
+    else:
+        kappa, error = np.ones(len(context)), np.zeros(len(context))
+        notes.append(text("detection.index_without_error"))
+    known = np.isfinite(context) & np.isfinite(kappa) & np.isfinite(error)
+    centre = float(context[known].mean()) if known.any() else 0.0
+    shrunken = np.where(known, centre + kappa * (context - centre), np.nan)
+    trusted = ~(kappa < (rule.min_context_reliability or 0.0))
+    if "context_coverage" in scores.columns:
+        coverage = scores["context_coverage"].to_numpy(dtype=float)
+        trusted &= ~(coverage < (rule.min_coverage or 0.0))
+    return {
+        "context": context,
+        "shrunken": shrunken,
+        "context_variance": np.where(known, kappa * error**2, np.nan),
+        "trusted": trusted,
+    }
+
+
+def _gate(shrunken: Floats, criterion: Criterion) -> float:
+    """Return the gate in index points: the value itself, or the realised quantile of a.
+
+    A quantile is realised by the last school that satisfies it; where ties leave none, nobody does.
+    """
+    known = shrunken[np.isfinite(shrunken)]
+    if criterion.scale == "value" or not known.size:
+        return criterion.bound
+    if criterion.scale == "z":
+        return float(known.mean() + criterion.bound * (known.std(ddof=1) if known.size > 1 else 0))
+    place = percentiles(known)
+    if criterion.direction in ("at_most", "below"):
+        strict = criterion.direction == "below"
+        inside = known[place < criterion.bound if strict else place <= criterion.bound]
+        return float(inside.max()) if inside.size else -np.inf
+    strict = criterion.direction == "above"
+    inside = known[place > criterion.bound if strict else place >= criterion.bound]
+    return float(inside.min()) if inside.size else np.inf
+
+
+def _off_the_line(
+    tables: Tables,
+    effects: pd.DataFrame,
+    residual: Floats,
+    precision: Floats,
+    own: dict[str, Any],
+    variance: float,
+) -> tuple[float, Floats, float, list[Bilingual]]:
+    """Return b, residuals off their line on the shrunken index, σ_u² without it, and notes.
+
+    The slope on the shrunken index is not attenuated.  Where the model that made the effects has
+    the index among its covariates, the effects stand off the line already and the slope is that of
+    the expected results: given as ``variances["context_slope"]``, or read off ``expected_mean``
+    where that follows the index.
+    """
+    a, q2 = own["shrunken"], own["context_variance"]
+    both = np.isfinite(residual) & np.isfinite(a)
+    if both.sum() < FEWEST_FOR_A_LINE or np.ptp(a[both]) == 0 or variance <= 0:
+        return 0.0, residual, variance, []
+    within, note = _slope_within_model(tables, effects, a, own["context"], both)
+    weights = np.zeros(len(a))
+    weights[both] = 1.0 / (variance + 1.0 / precision[both])
+    line = weighted_line(a[both], residual[both], weights[both])
+    level, left_over = line if line is not None else (0.0, 0.0)
+    w = weights[both] / weights[both].sum()
+    spread = float(w @ (a[both] - w @ a[both]) ** 2)
+    slope = within + left_over
+    left = variance - left_over**2 * spread - slope**2 * float(w @ q2[both])
+    notes = [note] if note else []
+    notes.append(text("detection.slope", slope=printed(slope, 4)))
+    return slope, residual - level - left_over * a, max(left, 0.0), notes
+
+
+def _slope_within_model(
+    tables: Tables, effects: pd.DataFrame, a: Floats, context: Floats, both: Flags
+) -> tuple[float, Bilingual | None]:
+    """Return the slope on the context that the effects' own model has taken out, and a note."""
+    if "context_slope" in tables.variances:
+        return tables.variances["context_slope"], None
+    if "expected_mean" not in effects.columns:
+        return 0.0, None
+    expected = effects["expected_mean"].to_numpy(dtype=float)
+    rows = both & np.isfinite(expected)
+    if rows.sum() < FEWEST_FOR_A_LINE or np.ptp(expected[rows]) == 0:
+        return 0.0, None
+    fit = float(np.corrcoef(expected[rows], context[rows])[0, 1]) ** 2
+    if fit < FOLLOWS:
+        return 0.0, None
+    line = weighted_line(a[rows], expected[rows], np.ones(int(rows.sum())))
+    if line is None:
+        return 0.0, None
+    return line[1], text("detection.index_in_model", fit=printed(fit, 3), slope=printed(line[1], 4))
