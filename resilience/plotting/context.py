@@ -109,7 +109,7 @@ def plot_context(
     marked = {} if found is None else _marked(found, rule_id)
     line = expected_line(va, scores) if line is None else line
     with look():
-        ax = new_axes(height=5.2) if ax is None else ax
+        ax = new_axes(height=4.6 + 0.2 * (1 + len(marked))) if ax is None else ax
         x, y = (merged[c].to_numpy(dtype=float) for c in ("context_index", "observed_mean"))
         size = float(np.clip(2600 / len(merged), 3.0, 20.0))
         ax.scatter(x, y, s=size, color=GREY, alpha=0.7, linewidths=0, zorder=2)

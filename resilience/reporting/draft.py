@@ -147,13 +147,13 @@ class Draft:
         """Return a reference to a table, figure or section, written before or after it."""
         return Markup(f"\ue000{kind}:{name}\ue001")
 
-    def sources(self, *keys: str) -> None:
-        """Name sources of the bibliography in a line and put them on the list of sources."""
-        known = [key for key in keys if key in reference_keys()]
-        self.references += [key for key in known if key not in self.references]
-        if known:
-            named = ", ".join(f"\\[{escape(key)}\\]" for key in known)
-            self.say("sources_line", sources=Markup(named))
+    def sources(self, *names: str) -> None:
+        """Name sources in a line: keys of the bibliography, listed at the end, or citations."""
+        known = set(reference_keys())
+        self.references += [n for n in names if n in known and n not in self.references]
+        if names:
+            words = [f"\\[{escape(n)}\\]" if n in known else escape(n) for n in names]
+            self.say("sources_line", sources=Markup("; ".join(words)))
 
     def heading(
         self, key: str, *, depth: int = 1, mark: str | None = None, **values: object

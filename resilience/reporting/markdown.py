@@ -113,8 +113,8 @@ def table_widths(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[in
         bold = 1 if len(cells[0].split(" ")[-1]) == longest else 0
         need.append(longest + bold + _CELL_MARGIN)
         lengths = sorted(len(c) for c in cells[1:]) or [0]
-        typical = lengths[int(0.9 * (len(lengths) - 1))]
-        want.append(max(need[-1], min(60, max(typical, len(cells[0]) // 2)) + _CELL_MARGIN))
+        typical = lengths[-1] if len(lengths) <= 40 else lengths[int(0.95 * (len(lengths) - 1))]
+        want.append(max(need[-1], min(200, max(typical, len(cells[0]) // 2)) + _CELL_MARGIN))
     spare = max(0, max(_LINE_CHARACTERS, sum(need)) - sum(need))
     wish = sum(want) - sum(need)
     share = min(1.0, spare / wish) if wish else 0.0

@@ -21,6 +21,7 @@ _CRITERIA = ("criterion", "criteria")
 # Knobs that cannot matter: those of a posterior where a value is compared, those of the counts of
 # marks where another column is.
 _POSTERIOR = {"loss_false_positive", "loss_false_negative", "floor", "min_pupils", "p_no"}
+_POSTERIOR |= {"min_coverage", "min_context_reliability", "alternative_quantile", "fdr"}
 _COUNTS = {"procedures_at_least", "order", "min_participants", "procedures"}
 _SHARE = "share_below_minimum"
 
@@ -36,7 +37,7 @@ class RuleFacts:
     title : str
         In the reader's language.
     references : tuple of str
-        Keys of the sources of the rule and of its criteria.
+        Sources of the rule and of its criteria: keys of the bibliography or citations in words.
     second_hand : bool
         Whether the official text itself was not compared, only a publication that quotes it.
     target : str
@@ -159,7 +160,7 @@ def _printed(value: Any, name: str, lang: str) -> str:
         return f"{value:.10g}".replace(".", ",") if lang == "ru" else f"{value:.10g}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         known = "; ".join(_printed(v, name, lang) for v in value)
-        return known or text("appendix.value_empty").localized(lang)
+        return known or text(f"appendix.value_{name}_empty").localized(lang)
     if name == "column":
         return f"{label(str(value), lang)} ({value})"
     key = f"appendix.value_{name}_{value}"
@@ -181,8 +182,9 @@ def _sentences(value: Any, rule_id: str) -> tuple[str, ...]:
 
 
 def _keys(value: Any) -> list[str]:
+    """Return the sources named: keys of the bibliography, or one citation in words."""
     if not value:
         return []
-    if isinstance(value, str):
-        return [key.strip() for key in value.replace(";", ",").split(",") if key.strip()]
-    return [str(v) for v in value]
+    if not isinstance(value, str):
+        return [str(v) for v in value]
+    return [value.strip()]

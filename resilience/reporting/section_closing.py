@@ -28,7 +28,9 @@ def write_limitations(draft: Draft, material: Material, rules: tuple[RuleFacts, 
     """Write what the conclusions cannot bear."""
     keys = []
     if material.va is not None:
-        keys += ["limit_effect", "limit_prior", "limit_small"]
+        keys += ["limit_effect", "limit_small"]
+        if "prior" in str(material.va.formula):
+            keys.append("limit_prior")
     else:
         keys.append("limit_no_model")
     if material.index is None:
@@ -194,7 +196,8 @@ def _write_verdicts(
     for row in verdicts.to_dict(orient="records"):
         words = verdict_word(row["verdict"], draft.lang)
         probability = row.get("probability")
-        if probability is not None and pd.notna(probability):
+        judged = row["verdict"] != "not_applicable"
+        if judged and probability is not None and pd.notna(probability):
             words += f" ({draft.number(float(probability), 2)})"
         cells[str(row["school_id"]), str(row["rule_id"])] = words
     schools = sorted({school for school, _ in cells})

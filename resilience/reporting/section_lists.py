@@ -116,7 +116,7 @@ def _write_list(draft: Draft, material: Material, number: int, rule: RuleFacts) 
             draft.say("list_first", n=len(yes), most=_MOST_LISTED, table=table)
             shown = _most_probable(yes)
         reasons = sorted({localized(r, draft.lang) for r in yes.get("reason", ())})
-        if len(reasons) == 1 and reasons[0]:
+        if len(reasons) == 1 and reasons[0] and "certainty" not in yes:
             draft.say("list_reason", reason=reasons[0].rstrip(". "))
             shown = shown.drop(columns="reason")
         heads, rows = _listed(draft, material, shown)
@@ -159,10 +159,14 @@ def _listed(
     if "probability" in yes and yes["probability"].notna().any():
         numbers = [draft.number(float(p), 2) for p in yes["probability"].astype(float)]
         columns.append((label("probability", draft.lang), list(numbers)))
-    for name in ("certainty", "reason"):
-        if name in yes:
-            words = [localized(v, draft.lang) for v in yes[name]]
-            columns.append((label(name, draft.lang), words))
+    if "reason" in yes or "certainty" in yes:
+        parts = [
+            [localized(v, draft.lang) for v in yes.get(name, [""] * len(yes))]
+            for name in ("certainty", "reason")
+        ]
+        # How certain a share is leads its reason: a column of its own would crowd the reason out.
+        words = [": ".join(filter(None, pair)) for pair in zip(*parts, strict=True)]
+        columns.append((label("reason", draft.lang), [w[:1].upper() + w[1:] for w in words]))
     kept = [(head, cells) for head, cells in columns if any(cells)]
     return [head for head, _ in kept], list(zip(*(cells for _, cells in kept), strict=True))
 

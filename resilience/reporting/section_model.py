@@ -52,8 +52,9 @@ def write_model(draft: Draft, material: Material) -> None:
         criterion=draft.number(va.criterion, 2),
         fixed=fixed,
         variance=draft.ref("table", "variance"),
-        icc=draft.number(va.icc, 3),
     )
+    if va.icc == va.icc:  # not where the variance of pupils is unknown
+        draft.say("model_icc", icc=draft.number(va.icc, 3))
     _write_convergence(draft, getattr(va, "convergence", None))
     level = f"{100 * va.level:g} %"
     shown = va.fixed_effects[[c for c in _FIXED if c in va.fixed_effects]].astype({"term": object})
@@ -128,6 +129,9 @@ def _term(draft: Draft, name: str) -> str:
     if name in ("", "Intercept"):
         return draft.words("term_intercept") if name else ""
     words = label(name, draft.lang)
+    base = name.removesuffix("_mean")
+    if words == name != base and label(base, draft.lang) != base:
+        words = draft.words("term_school_mean", term=label(base, draft.lang))
     return name if words == name else f"{words} ({name})"
 
 

@@ -262,6 +262,17 @@ def test_rules_stand_with_id_version_status_values_and_sources(russian: Appendix
     assert r"p^* = \frac{L_{FP}}{L_{FP}+L_{FN}}" in markdown
 
 
+def test_a_source_may_be_a_citation_in_words() -> None:
+    order = "Приказ Минобрнауки от 21.05.2020 № 367, приложение 1"
+    own = rule("own", "documented", reference="")
+    own.reference = order
+    effects = effects_frame(3)
+    found = DetectionResults(
+        schools=verdict_frame(effects, "own"), criteria=pd.DataFrame(), rules=(own,)
+    )
+    assert f"Источники: {order}." in words_of(methods_appendix(None, None, found, lang="ru"))
+
+
 def test_both_readings_of_the_federal_rule_are_compared() -> None:
     # A holds for S1, S2, S3, B for S1, S4: "or" names four schools, "and" one; three hang on it.
     schools = ["S1", "S2", "S3", "S4", "S5"]
@@ -364,12 +375,13 @@ def test_means_of_schools_have_their_own_formula() -> None:
     table = va.variance_components.iloc[:2]
     document = appendix(
         "en",
-        va=SchoolLevelResults(**{**fields, "variance_components": table}),
+        va=SchoolLevelResults(**{**fields, "variance_components": table, "icc": np.nan}),
         index=None,
         found=None,
     ).markdown
     assert r"\bar y_{jt}" in document
     assert r"\varsigma_{jt}^2" in document
+    assert "unexplained variance" not in document  # the variance of pupils is not known
 
 
 def test_troubles_of_the_fit_are_told() -> None:
@@ -380,6 +392,7 @@ def test_troubles_of_the_fit_are_told() -> None:
     )
     prose = words_of(appendix("en", va=trouble, index=None, found=None))
     assert "did not converge" in prose
+    assert "unexplained variance that lies between schools and lasts is 0.200" in prose
     assert "The fit is singular" in prose
 
 
