@@ -195,7 +195,8 @@ class DetectionResults(Results):
         lines = self.criteria[self.criteria["school_id"] == str(school_id)]
         sentences = tuple(
             describe_verdict(self.rule(str(row["rule_id"])), row, lines, lang)
-            for _, row in own.iterrows()
+            # records, not rows as Series: pandas 3 would turn bilingual reasons into plain text
+            for row in own.to_dict(orient="records")
         )
         table = lines.drop(columns="school_id").reset_index(drop=True)
         return Explanation(school_id=str(school_id), lang=lang, table=table, sentences=sentences)
