@@ -578,3 +578,38 @@ def test_wordings_come_in_two_languages() -> None:
             assert re.search("[А-Яа-яё]", letters) or key == "plotting.in_band", key
         placeholders = [sorted(re.findall(r"\{(\w+)\}", w)) for w in (words.en, words.ru)]
         assert set(placeholders[0]) == set(placeholders[1]), key
+
+
+# ------------------------------------------------------------------ the real results
+
+
+def test_every_parameter_of_every_preset_has_words() -> None:
+    from resilience.detection import Criteria, preset_ids
+    from resilience.reporting.rules import rules_applied
+
+    rules = tuple(Criteria.preset(name) for name in preset_ids())
+    schools = pd.DataFrame({"school_id": [], "rule_id": [], "verdict": []}, dtype=str)
+    facts = rules_applied(SimpleNamespace(schools=schools, rules=rules), "ru")
+    assert [f.rule_id for f in facts] == list(preset_ids())
+    for fact in facts:
+        names = {name for _, name, _ in fact.parameters}
+        assert {"combination", "evidence"} <= names
+        assert {f"appendix.parameter_{name}" for name in names} <= set(text_keys()), fact.rule_id
+        assert fact.description
+        assert all(fact.rule_id not in line for line in fact.description)
+        assert fact.weighs_losses == ("loss_false_positive" in names)
+
+
+def test_london_schools_from_fit_to_page(tmp_path: Path) -> None:
+    import resilience as rs
+
+    pupils = rs.load_dataset("london_exam").frames["pupils"]
+    va = rs.ValueAddedModel("normexam ~ standLRT", group="school_id").fit(pupils)
+    document = rs.methods_appendix(va, None, None, lang="en")
+    annex = [b for b in document.blocks if isinstance(b, Table)][-1]
+    assert len(annex.rows) == 65
+    assert "4059" in document.markdown
+    assert "standard error with the error of the coefficients" in annex.caption
+    assert rs.plot(va).get_ylabel() == rs.plot_caterpillar(va).get_ylabel()
+    page = document.save(tmp_path / "a.html").read_text(encoding="utf-8")
+    assert page.count("<math display") == sum(isinstance(b, Formula) for b in document.blocks)
