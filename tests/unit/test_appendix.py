@@ -612,4 +612,6 @@ def test_london_schools_from_fit_to_page(tmp_path: Path) -> None:
     assert "standard error with the error of the coefficients" in annex.caption
     assert rs.plot(va).get_ylabel() == rs.plot_caterpillar(va).get_ylabel()
     page = document.save(tmp_path / "a.html").read_text(encoding="utf-8")
-    assert page.count("<math display") == sum(isinstance(b, Formula) for b in document.blocks)
+    assert page.count('<math display="block"') == sum(
+        isinstance(b, Formula) for b in document.blocks
+    )
