@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any
@@ -50,8 +51,8 @@ class Convergence:
 def format_table(frame: pd.DataFrame, lang: str = "en") -> pd.DataFrame:
     """Return the table as text with the glossary's labels and decimal places.
 
-    Missing values print as an em dash; verdicts and flags in the reader's language; Russian numbers
-    carry a decimal comma.
+    Missing values print as an em dash, infinite ones as ∞; verdicts and flags in the
+    reader's language; Russian numbers carry a decimal comma.
     """
     from resilience.columns import column
 
@@ -81,6 +82,8 @@ def _cell(value: object, digits: int, kind: str, lang: str) -> str:
         number = float(value)  # type: ignore[arg-type]  # any numeric scalar; others fall through
     except (TypeError, ValueError):
         return str(value)
+    if math.isinf(number):
+        return "∞" if number > 0 else "−∞"
     if kind == "count":
         digits = 0
     printed = f"{number:.{digits}f}"

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from resilience.errors import SpecificationError
+from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
 from resilience.stats.binormal import binormal_cdf
 
@@ -137,10 +137,20 @@ def joint_posterior(
     Returns
     -------
     JointPosterior
+
+    Raises
+    ------
+    DataError
+        If a variance is negative or a precision is not above 0.
     """
     a, q2, d, A = np.broadcast_arrays(
         *(np.asarray(v, dtype=float) for v in (context, context_variance, residual, precision))
     )
+    if not (A > 0).all():
+        raise DataError(text("decisions.precision", value=float(np.min(A))))
+    if (q2 < 0).any() or effect_variance < 0:
+        least = min(float(np.min(q2)), effect_variance)
+        raise DataError(text("decisions.variance", value=least))
     V = slope**2 * q2 + effect_variance + 1.0 / A
     context_mean = a + slope * q2 * d / V
     context_sd = np.sqrt(np.maximum(q2 - slope**2 * q2**2 / V, 0.0))
@@ -290,11 +300,19 @@ def list_fdr(probability: ArrayLike) -> Floats:
 
     Equal probabilities get the same value: all in or all out.
 
+    Raises
+    ------
+    DataError
+        If a probability is missing or lies outside [0, 1].
+
     References
     ----------
     NewtonEtAl2004.
     """
     p = np.asarray(probability, dtype=float)
+    outside = ~((p >= 0) & (p <= 1))
+    if outside.any():
+        raise DataError(text("decisions.probability", value=p[outside][0]))
     order = np.argsort(-p, kind="stable")
     running = np.cumsum(1 - p[order]) / np.arange(1, len(p) + 1)
     ranked = p[order]

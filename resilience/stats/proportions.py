@@ -11,6 +11,7 @@ from scipy import optimize, special, stats
 
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
+from resilience.validation import check_fraction, check_positive
 
 __all__ = [
     "BetaPrior",
@@ -94,6 +95,7 @@ def wilson_interval(
     Wilson1927.
     """
     f, m = _counts(successes, n)
+    check_fraction(level, argument="level", closed=False)
     z = float(stats.norm.ppf(0.5 + level / 2))
     size = np.maximum(m, 1).astype(float)
     p = f / size
@@ -116,6 +118,10 @@ class BetaPrior:
 
     alpha: float
     beta: float
+
+    def __post_init__(self) -> None:
+        check_positive(self.alpha, argument="alpha")
+        check_positive(self.beta, argument="beta")
 
     @property
     def mean(self) -> float:
@@ -162,7 +168,7 @@ def fit_beta_prior(successes: ArrayLike, n: ArrayLike) -> BetaPrior:
 
 
 def probability_share_at_least(
-    successes: ArrayLike, n: ArrayLike, share: float, prior: BetaPrior
+    successes: ArrayLike, n: ArrayLike, share: float | str | Fraction, prior: BetaPrior
 ) -> Floats:
     """Return P(π ≥ share | f of n) under the beta posterior, shape of the counts.
 
@@ -171,7 +177,7 @@ def probability_share_at_least(
     Griffiths1973; the posterior is Beta(α+f, β+n−f).
     """
     f, m = _counts(successes, n)
-    return np.asarray(stats.beta.sf(share, prior.alpha + f, prior.beta + m - f))
+    return np.asarray(stats.beta.sf(float(as_fraction(share)), prior.alpha + f, prior.beta + m - f))
 
 
 def next_low_probability(
@@ -181,10 +187,13 @@ def next_low_probability(
     share: float | str | Fraction,
     prior: BetaPrior,
 ) -> Floats:
-    """Return the probability that next year's f/n is at least ``share`` (beta-binomial tail)."""
+    """Return the probability that next year's f/n is at least ``share`` (beta-binomial tail).
+
+    Without participants next year there is no share: 0.
+    """
     f, m = _counts(successes, n)
     bound = as_fraction(share)
-    later = np.asarray(n_next, dtype=np.int64)
+    later, _ = _counts(n_next, n_next)
     least = -((-later * bound.numerator) // bound.denominator)
     tail = stats.betabinom.sf(least - 1, later, prior.alpha + f, prior.beta + m - f)
-    return np.asarray(tail)
+    return np.where(later > 0, tail, 0.0)
