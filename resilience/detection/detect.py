@@ -266,7 +266,9 @@ def _selective(tables: Tables, rule: Criteria) -> Flags:
 
 
 def _target(rule: Criteria, joint: PosteriorVerdict | None) -> Bilingual | str:
-    return "" if joint is None else text(f"detection.target_{joint.target}")
+    if joint is None or not joint.target:
+        return ""
+    return text(f"detection.target_{joint.target}")
 
 
 def _certainty(

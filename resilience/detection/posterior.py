@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from scipy import special
 from resilience.detection.criteria import Criteria
 from resilience.detection.criterion import EFFECT, INDEX, Criterion, fail
 from resilience.detection.logic import NO, UNKNOWN, YES, Answers
-from resilience.detection.state import State, read_state
+from resilience.detection.state import State, read_context, read_state, realised_gate
 from resilience.detection.tables import Found, Tables, blank
 from resilience.detection.wording import printed
 from resilience.errors import WeakDataWarning
@@ -89,6 +90,8 @@ def judge_posterior(tables: Tables, rule: Criteria) -> PosteriorVerdict:
         the alternative of the power lies at or below the bound of the effect.
     """
     better, adversity = _parts(rule)
+    if better is None:
+        return _judge_context(tables, rule, rule.joint_criteria[0])
     state = read_state(tables, rule, adversity)
     problem = _problem(rule, state, better, adversity)
     notes = list(state.notes)
@@ -98,7 +101,7 @@ def judge_posterior(tables: Tables, rule: Criteria) -> PosteriorVerdict:
     usable = np.isfinite(state.residual) & np.isfinite(state.shrunken)
     joint = _joint(state, problem, usable)
     power, needed = _needs(tables, rule, state, problem, joint["adverse"], usable)
-    answers, reason = _verdicts(state, rule, joint, usable, power, problem)
+    answers, reason = _verdicts(state, rule, joint, usable, power)
     columns = {
         "probability": joint["probability"],
         "probability_policy": joint["policy"],
@@ -122,14 +125,81 @@ def judge_posterior(tables: Tables, rule: Criteria) -> PosteriorVerdict:
     )
 
 
-def _parts(rule: Criteria) -> tuple[Criterion, Criterion | None]:
+def _parts(rule: Criteria) -> tuple[Criterion | None, Criterion | None]:
     effects = [c for c in rule.joint_criteria if c.column == EFFECT]
     contexts = [c for c in rule.joint_criteria if c.column == INDEX]
-    if len(effects) != 1 or len(contexts) > 1:
+    if len(effects) > 1 or len(contexts) > 1:
         raise fail("posterior_shape", rule=rule.id)
     if any(c.years_of > 1 or c.years == "mean" for c in rule.joint_criteria):
         raise fail("posterior_years", rule=rule.id)
-    return effects[0], contexts[0] if contexts else None
+    return effects[0] if effects else None, contexts[0] if contexts else None
+
+
+def _judge_context(tables: Tables, rule: Criteria, criterion: Criterion) -> PosteriorVerdict:
+    """Judge the context alone: yes or no where the error of the index leaves no doubt."""
+    notes: list[Bilingual] = []
+    own = read_context(tables, rule, notes)
+    gate = realised_gate(own["shrunken"], criterion)
+    sign = -1 if criterion.direction in UPWARD else 1
+    p = _alone(sign * (gate - own["shrunken"]), own["context_variance"])
+    known, threshold = np.isfinite(p), rule.losses.threshold
+    with np.errstate(invalid="ignore"):
+        steps = [
+            (~known, UNKNOWN, text("detection.no_context")),
+            (~own["trusted"], UNKNOWN, _weak(rule)),
+            (p >= threshold, YES, text("detection.likely")),
+            (p <= rule.p_no, NO, text("detection.unlikely")),
+            (known, UNKNOWN, text("detection.context_alone_uncertain")),
+        ]
+    answers, reason = _first(steps, len(p))
+    found = Found(
+        answers=answers,
+        value=own["shrunken"],
+        threshold=np.full(len(p), gate),
+        probability=p,
+        reason=blank(len(p)),
+    )
+    return PosteriorVerdict(
+        answers=answers,
+        reason=reason,
+        found={criterion.name: found},
+        columns={"probability": p, "probability_adverse": p},
+        eligible=known & own["trusted"],
+        target="",
+        notes=tuple(notes),
+    )
+
+
+def _alone(gap: Floats, variance: Floats) -> Floats:
+    """Return the probability of the index by itself; without error it is 0 or 1."""
+    q = np.sqrt(variance)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p = np.where(q > 0, special.ndtr(gap / q), (gap >= 0).astype(float))
+    return np.asarray(np.where(np.isnan(gap) | np.isnan(q), np.nan, p))
+
+
+def _weak(rule: Criteria) -> Bilingual:
+    return text(
+        "detection.weak_context",
+        reliability=printed(rule.min_context_reliability or 0.0),
+        coverage=printed(rule.min_coverage or 0.0),
+    )
+
+
+def _first(
+    steps: Sequence[tuple[Flags, np.int8, Bilingual]], n: int
+) -> tuple[Answers, NDArray[np.object_]]:
+    """Return the answer and the reason of the first step that holds."""
+    answers = np.full(n, NO, dtype=np.int8)
+    reason = blank(n)
+    open_ = np.ones(n, dtype=bool)
+    for condition, answer, why in steps:
+        hit = open_ & condition
+        answers[hit] = answer
+        for k in np.flatnonzero(hit):
+            reason[k] = why
+        open_ &= ~hit
+    return answers, reason
 
 
 def _problem(
@@ -187,10 +257,7 @@ def _joint(state: State, problem: _Problem, usable: Flags) -> dict[str, Floats]:
     found["mean"][usable] = u * joint.effect_mean
     found["sd"][usable] = joint.effect_sd
     # of the index alone: what results say of the context is part of the joint probability
-    gap, q = c * (state.gate - state.shrunken[usable]), np.sqrt(q2)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        alone = np.where(q > 0, special.ndtr(gap / q), gap >= 0)
-    found["adverse"][usable] = alone
+    found["adverse"][usable] = _alone(c * (state.gate - state.shrunken[usable]), q2)
     if problem.adversity is None:
         found["adverse"][:] = np.nan
     return found
@@ -265,32 +332,21 @@ def _verdicts(
     joint: dict[str, Floats],
     usable: Flags,
     power: Floats,
-    problem: _Problem,
 ) -> tuple[Answers, NDArray[np.object_]]:
     """Apply the order of the decision rule: data, yes, no, context, power."""
     n = len(usable)
     p, adverse = joint["probability"], joint["adverse"]
     threshold = rule.losses.threshold
-    answers = np.full(n, NO, dtype=np.int8)
-    reason = blank(n)
     with np.errstate(invalid="ignore"):
         steps = [
-            (np.isnan(state.residual), UNKNOWN, text("detection.no_effect")),
+            (np.isnan(state.precision), UNKNOWN, text("detection.no_effect")),
             (~usable, UNKNOWN, text("detection.no_context")),
             (
                 state.n_pupils < rule.min_pupils,
                 UNKNOWN,
                 text("detection.few_pupils", n=rule.min_pupils),
             ),
-            (
-                ~state.trusted,
-                UNKNOWN,
-                text(
-                    "detection.weak_context",
-                    reliability=printed(rule.min_context_reliability or 0.0),
-                    coverage=printed(rule.min_coverage or 0.0),
-                ),
-            ),
+            (~state.trusted, UNKNOWN, _weak(rule)),
             (p >= threshold, YES, text("detection.likely")),
             (p <= rule.p_no, NO, text("detection.unlikely")),
             (
@@ -301,14 +357,7 @@ def _verdicts(
             (~(power >= GOOD_POWER), UNKNOWN, text("detection.low_power")),
             (np.ones(n, dtype=bool), NO, text("detection.would_be_seen")),
         ]
-    open_ = np.ones(n, dtype=bool)
-    for condition, answer, why in steps:
-        hit = open_ & condition
-        answers[hit] = answer
-        for k in np.flatnonzero(hit):
-            reason[k] = why
-        open_ &= ~hit
-    return answers, reason
+    return _first(steps, n)
 
 
 def _each(

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from resilience.detection.criteria import Criteria
 from resilience.detection.criterion import Criterion
@@ -24,7 +23,7 @@ from resilience.stats.percentiles import percentiles
 from resilience.stats.weighted_line import weighted_line
 from resilience.validation import check_columns
 
-__all__ = ["State", "read_state"]
+__all__ = ["State", "read_context", "read_state", "realised_gate"]
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -36,6 +35,7 @@ ALL_DATA = 1e12  # precision of an effect published without error
 FOLLOWS = 0.9
 FEWEST_FOR_A_LINE = 5
 FEWEST_FOR_TAILS = 20
+SAME = 1e-12  # variance of standardised effects that are all alike
 HEAVY = 4.0  # kurtosis; 3 for the normal distribution
 
 
@@ -104,8 +104,8 @@ def read_state(tables: Tables, rule: Criteria, adversity: Criterion | None) -> S
     }
     gate, slope = np.inf, 0.0
     if adversity is not None:
-        own = _context(tables, rule, notes)
-        gate = _gate(own["shrunken"], adversity)
+        own = read_context(tables, rule, notes)
+        gate = realised_gate(own["shrunken"], adversity)
         slope, residual, variance, said = _off_the_line(
             tables, effects, residual, precision, own, variance
         )
@@ -149,14 +149,20 @@ def _heavy_tails(residual: Floats, precision: Floats, variance: float) -> list[B
     z = z[np.isfinite(z)]
     if variance <= 0 or z.size < FEWEST_FOR_TAILS:
         return []
-    kurtosis = float(stats.kurtosis(z, fisher=False))
+    centred = z - z.mean()
+    spread = float(np.mean(centred**2))
+    kurtosis = float(np.mean(centred**4)) / spread**2 if spread > SAME else 0.0
     if kurtosis <= HEAVY:
         return []
     return [text("detection.heavy_tails", kurtosis=printed(kurtosis, 1))]
 
 
-def _context(tables: Tables, rule: Criteria, notes: list[Bilingual]) -> dict[str, Any]:
-    """Return the index, a = c̄ + κ(c − c̄), q² = κ·se², and whether it can carry a verdict."""
+def read_context(tables: Tables, rule: Criteria, notes: list[Bilingual]) -> dict[str, Any]:
+    """Return the index, a = c̄ + κ(c − c̄), q² = κ·se², and whether it can carry a verdict.
+
+    Keys ``context``, ``shrunken``, ``context_variance`` and ``trusted``; an index given without its
+    error is taken as exact, and ``notes`` says so.
+    """
     scores = tables.latest("scores", rule.id, rule.year)
     context = scores["context_index"].to_numpy(dtype=float)
     if {"context_reliability", "context_index_std_error"} <= set(scores.columns):
@@ -180,7 +186,7 @@ def _context(tables: Tables, rule: Criteria, notes: list[Bilingual]) -> dict[str
     }
 
 
-def _gate(shrunken: Floats, criterion: Criterion) -> float:
+def realised_gate(shrunken: Floats, criterion: Criterion) -> float:
     """Return the gate in index points: the value itself, or the realised quantile of a.
 
     A quantile is realised by the last school that satisfies it; where ties leave none, nobody does.
