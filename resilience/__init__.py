@@ -37,12 +37,16 @@ _HOMES: dict[str, str] = {
     "Criteria": "detection",
     "detect_schools": "detection",
     "annual_run": "pipeline",
+    "list_performance": "pipeline",
     "load_region": "pipeline",
     "plot": "plotting",
     "plot_caterpillar": "plotting",
     "plot_context": "plotting",
     "plot_verdicts": "plotting",
+    "save_figure": "plotting",
     "methods_appendix": "reporting",
+    "write_annual_run": "reporting.annual",
+    "write_tables": "reporting",
 }
 
 __all__ = [
@@ -68,6 +72,7 @@ __all__ = [
     "glossary",
     "labelled",
     "list_datasets",
+    "list_performance",
     "load_dataset",
     "load_region",
     "methods_appendix",
@@ -77,7 +82,10 @@ __all__ = [
     "plot_verdicts",
     "read_workbook",
     "reference",
+    "save_figure",
     "simulate_region",
+    "write_annual_run",
+    "write_tables",
     "write_template",
 ]
 
@@ -111,10 +119,17 @@ if TYPE_CHECKING:
         SpecificationError,
         WeakDataWarning,
     )
-    from resilience.pipeline import annual_run, load_region
-    from resilience.plotting import plot, plot_caterpillar, plot_context, plot_verdicts
+    from resilience.pipeline import annual_run, list_performance, load_region
+    from resilience.plotting import (
+        plot,
+        plot_caterpillar,
+        plot_context,
+        plot_verdicts,
+        save_figure,
+    )
     from resilience.references import reference
-    from resilience.reporting import methods_appendix
+    from resilience.reporting import methods_appendix, write_tables
+    from resilience.reporting.annual import write_annual_run
     from resilience.results import format_table
     from resilience.stats.crossproducts import CrossProducts
     from resilience.value_added import Intake, SchoolLevelModel, Structure, ValueAddedModel

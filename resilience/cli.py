@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     template.add_argument("-o", "--output", required=True, help=text("cli.template_output"))
     template.add_argument("--lang", choices=LANGUAGES, default="ru", help=text("cli.lang"))
     template.add_argument("--example", action="store_true", help=text("cli.example"))
+    template.add_argument("--overwrite", action="store_true", help=text("cli.overwrite"))
     return parser
 
 
@@ -91,7 +92,12 @@ def _language(options: argparse.Namespace, lang: str) -> str:
 def _template(options: argparse.Namespace) -> None:
     from resilience.data.template import write_template
 
-    path = write_template(Path(options.output), lang=options.lang, example=options.example)
+    path = write_template(
+        Path(options.output),
+        lang=options.lang,
+        example=options.example,
+        overwrite=options.overwrite,
+    )
     print(text("cli.template_written", path=path.name).localized(options.lang))
 
 
