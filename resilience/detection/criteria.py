@@ -281,10 +281,12 @@ class Criteria:
         """
         names = {c.name: c.direction for c in self.criteria}
         own = [f.name for f in fields(self) if f.name not in ("criteria", "id", "version")]
-        for name, values in bounds.items():
+        for name, values in list(bounds.items()):
             if name not in names and name not in own:
                 near = nearest_names(name, [*names, *own])
                 raise fail("amend", rule=self.id, name=repr(name), nearest=near)
+            if hasattr(values, "tolist"):
+                bounds[name] = values = values.tolist()
             if isinstance(values, str) or not isinstance(values, Sequence) or not len(values):
                 raise fail("grid_values", rule=self.id, name=name, value=repr(values))
         found = []

@@ -18,7 +18,7 @@ from resilience.detection.posterior import PosteriorVerdict, judge_posterior
 from resilience.detection.results import DetectionResults
 from resilience.detection.shares import judge_shares, share_table
 from resilience.detection.tables import Found, Tables, blank, gather
-from resilience.errors import SpecificationError, WeakDataWarning
+from resilience.errors import DataError, SpecificationError, WeakDataWarning
 from resilience.i18n import Bilingual, text
 from resilience.stats.decisions import list_fdr
 from resilience.validation import shorten
@@ -262,7 +262,19 @@ def _selective(tables: Tables, rule: Criteria) -> Flags:
     if "is_selective" not in tables.schools.columns:
         return none
     chosen = tables.latest("schools", rule.id, rule.year)["is_selective"]
-    return np.asarray(chosen.isin([True, 1]).to_numpy(dtype=bool))
+    strange = chosen.dropna()
+    strange = strange[~strange.isin([True, False])]
+    if len(strange):
+        raise DataError(
+            text(
+                "detection.flag_value",
+                column="is_selective",
+                school=strange.index[0],
+                value=repr(strange.iloc[0]),
+                n=len(strange),
+            )
+        )
+    return np.asarray(chosen.isin([True]).to_numpy(dtype=bool))
 
 
 def _target(rule: Criteria, joint: PosteriorVerdict | None) -> Bilingual | str:

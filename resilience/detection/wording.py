@@ -156,16 +156,15 @@ def _change(rule: Criteria, row: Any, lines: pd.DataFrame, lang: str) -> list[st
         return []
     own = lines[lines["rule_id"] == rule.id]
     against = own[own["verdict"] != verdict]
-    decisive = own[own["verdict"] == verdict]["criterion"].astype(str).tolist()
-    if verdict == "no" and rule.combination == "all":
-        return (
-            [text("detection.turn_all", criteria=", ".join(decisive)).localized(lang)]
-            if (decisive)
-            else []
-        )
-    if verdict == "yes" and rule.combination == "any" and len(rule.criteria) > 1:
-        key = "turn_back_any" if len(against) else "turn_back_both"
-        return [text(f"detection.{key}", criteria=", ".join(decisive)).localized(lang)]
+    phrases = {c.name: describe_criterion(c, lang) for c in rule.criteria}
+    names = own[own["verdict"] == verdict]["criterion"].astype(str)
+    decisive = "; ".join(f"«{phrases[name]}»" for name in names)
+    if not decisive:
+        return []
     if verdict == "no":
-        return [text("detection.turn_any", criteria=", ".join(decisive)).localized(lang)]
-    return [text("detection.turn_back", criteria=", ".join(decisive)).localized(lang)]
+        key = "turn_all" if rule.combination == "all" else "turn_any"
+    elif rule.combination == "any" and len(rule.criteria) > 1:
+        key = "turn_back_any" if len(against) else "turn_back_both"
+    else:
+        key = "turn_back"
+    return [text(f"detection.{key}", criteria=decisive).localized(lang)]
