@@ -249,7 +249,10 @@ def design_columns(spec: ModelSpec, data: pd.DataFrame) -> Floats:
 
 
 def _plain(data: pd.DataFrame, variables: Sequence[str]) -> pd.DataFrame:
-    """Return the columns in NumPy's own types: formulaic takes text with pd.NA for a number."""
+    """Return the columns in NumPy's own types or as categories.
+
+    formulaic takes text with pd.NA for a number, and sorts text again for every column it makes.
+    """
     found: dict[str, pd.Series] = {}
     for name in variables:
         values = data[name]
@@ -257,7 +260,7 @@ def _plain(data: pd.DataFrame, variables: Sequence[str]) -> pd.DataFrame:
         if isinstance(kind, pd.CategoricalDtype):
             values = values.cat.remove_unused_categories()
         elif isinstance(kind, pd.StringDtype):
-            values = values.astype(object)
+            values = values.astype("category")
         elif pd.api.types.is_bool_dtype(kind):
             values = values.astype(bool)
         elif pd.api.types.is_extension_array_dtype(kind) and pd.api.types.is_numeric_dtype(kind):

@@ -132,11 +132,13 @@ def sensitivities(problem: Problem, theta: Floats, profile: Profile) -> tuple[Fl
     contrast = residual_contrast(problem, profile)
     found: list[Floats] = []
     for F, S in zip(solves.to_columns, solves.to_self, strict=True):
-        rho = F @ contrast
+        flat = F.reshape(-1, F.shape[2])  # one product of two matrices, not one per group
+        rho = (flat @ contrast).reshape(F.shape[:2])
         T = S.sum(axis=0) - profile.denominator / profile.residual * (rho.T @ rho)
         if problem.method == "reml" and len(profile.beta):
-            X = F[:, :, list(problem.fixed)]
-            T = T - np.einsum("gap,pr,gbr->ab", X, profile.inverse, X, optimize=True)
+            half = flat[:, list(problem.fixed)] @ linalg.cholesky(profile.inverse, lower=True)
+            across = half.reshape(*F.shape[:2], -1).transpose(1, 0, 2).reshape(F.shape[1], -1)
+            T = T - across @ across.T
         found.append(0.5 * (T + T.T))
     return tuple(found)
 

@@ -33,6 +33,7 @@ __all__ = [
     "bands",
     "comparative_multiplier",
     "expected_rank",
+    "posterior_ranks",
     "rank_intervals",
     "separated_pairs",
 ]
@@ -44,8 +45,8 @@ RankIntervals = tuple[NDArray[np.int64], NDArray[np.int64]]
 _PAIRS_UP_TO = (
     1000  # schools: above, the curve is good to some hundredths of a rank and costs O(n), not O(n²)
 )
-_DRAWN_UP_TO = 300  # schools: above, the rank is a sum of so many terms that its normal law serves
-_POINTS = 320  # of the curve, over the range of the effects
+_DRAWN_UP_TO = 100  # schools: above, the curve is nearer to the limits than 10,000 draws are
+_POINTS = 240  # of the curve, over the range of the effects
 _DRAWS_PER_BLOCK = 500
 
 
@@ -68,21 +69,19 @@ class _Curve:
 
     @classmethod
     def of(cls, m: Floats, s: Floats) -> _Curve:
-        low, high = float((m - 6.0 * s).min()), float((m + 6.0 * s).max())
+        low, high = float((m - 5.0 * s).min()), float((m + 5.0 * s).max())
         if high <= low:
             low, high = low - 0.5, high + 0.5
         x = np.linspace(low, high, _POINTS)
         # an error narrower than the mesh is a step: as wide as the mesh it moves no rank visibly
         spread = np.maximum(s, x[1] - x[0])
-        value, slope, variance = np.zeros_like(x), np.zeros_like(x), np.zeros_like(x)
+        value, variance = np.zeros_like(x), np.zeros_like(x)
         for start in range(0, len(m), 2000):
             part = slice(start, start + 2000)
-            z = (x[:, None] - m[part]) / spread[part]
-            p = special.ndtr(z)
+            p = special.ndtr((x[:, None] - m[part]) / spread[part])
             value += p.sum(axis=1)
-            variance += (p * (1.0 - p)).sum(axis=1)
-            slope += (np.exp(-0.5 * z * z) / spread[part]).sum(axis=1)
-        below = interpolate.CubicHermiteSpline(x, value, slope / np.sqrt(2.0 * np.pi))
+            variance += p.sum(axis=1) - np.einsum("xk,xk->x", p, p)
+        below = interpolate.CubicSpline(x, value)
         return cls(
             below=lambda at: below(np.clip(at, low, high)),
             variance=lambda at: np.interp(at, x, variance),
@@ -113,8 +112,11 @@ def expected_rank(effect: ArrayLike, std_error: ArrayLike) -> Floats:
     LairdLouis1989, section 3.
     """
     m, s = _checked(effect, std_error)
-    if len(m) > _PAIRS_UP_TO:
-        curve = _Curve.of(m, s)
+    return _expected(m, s, _Curve.of(m, s) if len(m) > _PAIRS_UP_TO else None)
+
+
+def _expected(m: Floats, s: Floats, curve: _Curve | None) -> Floats:
+    if curve is not None:
         nodes, weights = np.polynomial.hermite_e.hermegauss(40)
         at = m[:, None] + curve.spread[:, None] * nodes
         return np.asarray(curve.below(at) @ weights / weights.sum() + 0.5)
@@ -136,13 +138,13 @@ def rank_intervals(
 ) -> RankIntervals:
     r"""Return lower and upper posterior ranks under independent normal posteriors.
 
-    Up to 300 schools the ranks of joint draws; above, the limits
+    Up to 100 schools the ranks of joint draws; above, the limits
 
     .. math:: 1 + F_{-j}(\hat u_j) \mp \sqrt{\big(F_{-j}(\hat u_j) - F_{-j}(\hat u_j \mp z s_j)
               \big)^2 + z^2 V(\hat u_j \mp z s_j)}
 
-    of the module's curve, the school's own term left out; they agree with draws to the
-    Monte-Carlo error of the latter.
+    of the module's curve, the school's own term left out; they lie within a rank of those of
+    200,000 draws.
 
     Parameters
     ----------
@@ -162,7 +164,7 @@ def rank_intervals(
     """
     m, s = _checked(effect, std_error)
     if len(m) > _DRAWN_UP_TO:
-        return _rank_limits(m, s, level)
+        return _rank_limits(m, _Curve.of(m, s), level)
     n = len(m)
     # exact ties are broken at random, not by the order of the rows
     spread = np.maximum(s, 1e-12 * max(1.0, float(np.abs(m).max(initial=0.0))))
@@ -178,8 +180,18 @@ def rank_intervals(
     return low.astype(np.int64), high.astype(np.int64)
 
 
-def _rank_limits(m: Floats, s: Floats, level: float) -> RankIntervals:
+def posterior_ranks(
+    effect: ArrayLike, std_error: ArrayLike, *, random_state: int = 0
+) -> tuple[Floats, RankIntervals]:
+    """Return `expected_rank` and `rank_intervals` at 95 %, the curve of many schools made once."""
+    m, s = _checked(effect, std_error)
+    if len(m) <= _PAIRS_UP_TO:
+        return _expected(m, s, None), rank_intervals(m, s, random_state=random_state)
     curve = _Curve.of(m, s)
+    return _expected(m, s, curve), _rank_limits(m, curve, 0.95)
+
+
+def _rank_limits(m: Floats, curve: _Curve, level: float) -> RankIntervals:
     z = float(stats.norm.ppf(0.5 + level / 2.0))
     middle = curve.below(m) - 0.5
     limits = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,18 +27,25 @@ _GRADIENT = 1e-5  # of the criterion per unit of relative variance, times rows /
 
 @dataclass
 class Search:
-    """Minimise the criterion; keeps the log of every evaluation."""
+    """Minimise the criterion; keeps the log of every evaluation and repeats none."""
 
     problem: Problem
     log: list[tuple[int, float]]
     iterations: int = 0
+    known: dict[bytes, tuple[float, Floats]] = field(default_factory=dict)
+    curvature: tuple[Floats, float] | None = None  # where, and the smallest eigenvalue there
 
     def value(self, theta: Floats) -> tuple[float, Floats]:
         """Return criterion and gradient and note the evaluation."""
-        profile = evaluate(self.problem, theta)
-        self.log.append((len(self.log) + 1, profile.criterion))
-        T = sensitivities(self.problem, theta, profile)
-        return profile.criterion, gradient_in_factors(self.problem, theta, T)
+        key = np.asarray(theta, dtype=float).tobytes()
+        if key not in self.known:
+            profile = evaluate(self.problem, theta)
+            self.log.append((len(self.log) + 1, profile.criterion))
+            T = sensitivities(self.problem, theta, profile)
+            gradient = gradient_in_factors(self.problem, theta, T)
+            self.known[key] = (profile.criterion, gradient)
+        criterion, gradient = self.known[key]
+        return criterion, gradient.copy()
 
     def descend(self, start: Floats) -> tuple[Floats, float, str]:
         """Return the optimum reached from ``start``, its criterion, the optimiser's words."""
@@ -64,17 +71,33 @@ class Search:
         if not free.any():
             return theta, best, False
         hessian, gradient = self.hessian(theta, free)
-        if np.linalg.eigvalsh(hessian)[0] <= 0:
+        self.curvature = (theta, float(np.linalg.eigvalsh(hessian)[0]))
+        if self.curvature[1] <= 0:
             return theta, best, False
         trial = theta.copy()
         trial[free] -= np.linalg.solve(hessian, gradient[free])
         lower = np.array([-np.inf if b[0] is None else b[0] for b in self.problem.bounds])
         trial = np.maximum(trial, lower)
-        value, _ = self.value(trial)
-        if value < best:
+        value, slope = self.value(trial)
+        # below the rounding of the criterion the gradient still tells the better point
+        flatter = np.abs(slope[free]).max() < np.abs(gradient[free]).max()
+        if value < best or (flatter and value <= best + 1e-13 * abs(best)):
             self.iterations += 1
-            return trial, value, best - value > 1e-12 * abs(best)
+            return trial, value, best - value > 1e-11 * abs(best)
         return theta, best, False
+
+    def smallest_curvature(self, theta: Floats) -> float | None:
+        """Return the smallest eigenvalue of the Hessian in the entries off their bound."""
+        free = self.free_entries(theta)
+        if not free.any():
+            return None
+        if self.curvature is not None:
+            # the last Newton step is so short that the curvature is that of its start
+            start, eigenvalue = self.curvature
+            same = np.array_equal(self.free_entries(start), free)
+            if same and np.abs(theta - start).max() <= 1e-4 * max(1.0, np.abs(theta).max()):
+                return eigenvalue
+        return float(np.linalg.eigvalsh(self.hessian(theta, free)[0])[0])
 
     def free_entries(self, theta: Floats) -> NDArray[np.bool_]:
         """Return which entries do not sit on their bound."""
@@ -164,10 +187,8 @@ def _record(search: Search, theta: Floats, message: str) -> Convergence:
         at_bound = np.array([b[0] is not None for b in problem.bounds]) & (theta == 0.0)
         active = np.where(at_bound, np.minimum(gradient, 0.0), gradient)
         gradient_norm = float(np.abs(active).max())
-        free = search.free_entries(theta)
-        if free.any():
-            hessian, _ = search.hessian(theta, free)
-            positive = bool(np.linalg.eigvalsh(hessian)[0] > 0)
+        curvature = search.smallest_curvature(theta)
+        positive = None if curvature is None else curvature > 0
         singular = any(is_singular(f @ f.T) for f in problem.factors(theta))
         inside = search.leave_boundary(theta) is None
     small = gradient_norm <= 1e-4 * max(1.0, problem.cross.n_rows / 1000.0)

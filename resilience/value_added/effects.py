@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from resilience.stats.ranking import bands, expected_rank, rank_intervals
+from resilience.stats.ranking import bands, posterior_ranks
 
 __all__ = ["coefficient_table", "effects_table"]
 
@@ -46,7 +46,7 @@ def effects_table(
     means : (observed, expected), ndarrays of shape (n_schools,)
         Mean observed result and mean result expected from the fixed part.
     random_state : int
-        Seed of the draws behind the rank intervals.
+        Seed of the draws behind the rank intervals (of up to 100 schools).
 
     Returns
     -------
@@ -61,7 +61,7 @@ def effects_table(
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         p_above = stats.norm.cdf(np.where(std_error > 0, effect / std_error, np.sign(effect) * 99))
-    low, high = rank_intervals(effect, conditional, random_state=random_state)
+    rank, (low, high) = posterior_ranks(effect, conditional, random_state=random_state)
     return pd.DataFrame(
         {
             "school_id": school_id,
@@ -75,7 +75,7 @@ def effects_table(
             "n_years": n_years.astype(np.int64),
             "observed_mean": means[0],
             "expected_mean": means[1],
-            "rank_expected": expected_rank(effect, conditional),
+            "rank_expected": rank,
             "rank_low": low,
             "rank_high": high,
             "p_above_zero": p_above,

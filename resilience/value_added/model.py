@@ -97,7 +97,8 @@ class ValueAddedModel:
         method : {"reml", "ml"}
             Restricted or full maximum likelihood; tests of fixed effects need ``"ml"``.
         random_state : int, optional
-            Seed of the draws behind the rank intervals, 0 by default; the estimates use none.
+            Seed of the draws behind the rank intervals (of up to 100 schools), 0 by default; the
+            estimates use none.
 
         Returns
         -------

@@ -107,7 +107,8 @@ class SchoolLevelModel:
         method : {"reml", "ml"}
             Criterion.
         random_state : int, optional
-            Seed of the draws behind the rank intervals, 0 by default; the estimates use none.
+            Seed of the draws behind the rank intervals (of up to 100 schools), 0 by default; the
+            estimates use none.
 
         Returns
         -------
