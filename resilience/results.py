@@ -145,6 +145,8 @@ def _short(value: object) -> str:
 
 
 def _plain(value: object) -> Any:
+    if isinstance(value, Results):
+        return value.to_dict()
     if isinstance(value, pd.DataFrame):
         return value.to_dict(orient="records")
     if isinstance(value, pd.Series):

@@ -1,0 +1,266 @@
+"""What every class of results promises, checked on one example of each class there is."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+import pickle
+import pkgutil
+import re
+import warnings
+from datetime import date
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import resilience
+import resilience as rs
+from resilience.columns import column, column_names
+from resilience.pipeline import AnnualResults
+from resilience.results import Results
+from resilience.value_added import SchoolLevelResults, ValueAddedResults
+
+CYRILLIC = re.compile("[А-Яа-яЁё]{3}")
+# Names made of the user's own: a rule's id, an intake column whose school mean was asked for.
+MADE_OF_NAMES = re.compile(r"verdict_.+|.+_mean|.+_missing")
+
+
+def concrete_classes() -> set[type]:
+    """Return every concrete class of results, whichever room it lives in."""
+    for module in pkgutil.walk_packages(resilience.__path__, "resilience."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    found, todo = set(), [Results]
+    while todo:
+        for kind in todo.pop().__subclasses__():
+            todo.append(kind)
+            if kind.__module__.startswith("resilience."):
+                found.add(kind)
+    # a base that others build on is not itself returned by a model
+    return {kind for kind in found if not kind.__subclasses__()}
+
+
+def pupil_models() -> dict[str, tuple[ValueAddedResults, pd.DataFrame]]:
+    """Return value-added results of every shape with the frame behind them."""
+    rng = np.random.default_rng(0)
+    n = 600
+    school = rng.permutation(np.r_[np.arange(24), rng.integers(0, 24, n - 24)])
+    prior, ses = rng.normal(size=n), rng.normal(size=n) + 0.4 * rng.normal(size=24)[school]
+    u, v = rng.normal(size=(24, 2)) * [0.5, 0.3], 0.5 * rng.normal(size=12)
+    year = rng.integers(2022, 2025, size=n)
+    score = 0.5 * prior + 0.2 * ses + u[school, 0] + u[school, 1] * prior + v[school % 12]
+    score = score + 0.5 * rng.normal(size=(24, 3))[school, year - 2022]
+    frame = pd.DataFrame(
+        {
+            "municipality_id": [f"M{k % 12:02d}" for k in school],
+            "school_id": [f"S{k:02d}" for k in school],
+            "year": year,
+            "prior_score": prior,
+            "ses": ses,
+            "score": score + rng.normal(size=n),
+        }
+    )
+    formula = "score ~ prior_score + ses"
+    plain = rs.ValueAddedModel(formula, group="school_id")
+    full = rs.ValueAddedModel(
+        formula,
+        group=["municipality_id", "school_id"],
+        slopes={"municipality_id": ["ses"], "school_id": ["prior_score"]},
+        time="year",
+        intake=rs.Intake(composition={"ses": "latent"}),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rs.WeakDataWarning)  # a singular fit is an example too
+        return {
+            "pupils": (plain.fit(frame), frame),
+            "pupils, every option": (full.fit(frame), frame),
+        }
+
+
+def mean_model() -> tuple[SchoolLevelResults, pd.DataFrame]:
+    rng = np.random.default_rng(1)
+    school = np.repeat(np.arange(30), 3)
+    n = rng.integers(5, 60, size=90)
+    frame = pd.DataFrame(
+        {
+            "school_id": [f"S{k:02d}" for k in school],
+            "year": np.tile([2022, 2023, 2024], 30),
+            "n_pupils": n,
+            "mean_score": rng.normal(size=30)[school]
+            + rng.normal(size=90) * np.sqrt(0.2 + 1.0 / n),
+        }
+    )
+    model = rs.SchoolLevelModel("mean_score ~ 1", time="year", n="n_pupils", sd=1.0)
+    return model.fit(frame), frame
+
+
+@pytest.fixture(scope="module")
+def examples() -> dict[str, tuple[Results, pd.DataFrame]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rs.WeakDataWarning)
+        annual = rs.annual_run(rs.load_dataset("north_region"))
+    assert isinstance(annual, AnnualResults)
+    found: dict[str, tuple[Results, pd.DataFrame]] = {
+        **pupil_models(),
+        "means": mean_model(),
+        "annual run": (annual, annual.schools),
+        "detection": (annual.found, annual.schools),
+    }
+    if annual.index is not None:
+        keys = annual.index.scores[["school_id", "year"]]
+        found["context index"] = (annual.index, keys)
+    return found
+
+
+NAMES = ["pupils", "pupils, every option", "means", "annual run", "detection", "context index"]
+
+
+@pytest.fixture(params=NAMES)
+def example(request, examples):
+    return examples[request.param]
+
+
+def test_every_class_of_results_has_an_example(examples):
+    assert set(examples) == set(NAMES)
+    assert {type(result) for result, _ in examples.values()} == concrete_classes()
+
+
+def tables_of(result: Results, data: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return every table a result hands out: fields, methods and properties."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rs.WeakDataWarning)
+        augmented = result.augment(data)
+    found = {
+        "tidy()": result.tidy(),
+        "glance()": result.glance(),
+        "augment()": augmented.drop(columns=list(data.columns)),
+    }
+    for name in dir(type(result)):
+        if not name.startswith("_") and isinstance(getattr(type(result), name), property):
+            value = getattr(result, name)
+            if isinstance(value, pd.DataFrame):
+                found[name] = value
+    for field in dataclasses.fields(result):
+        value = getattr(result, field.name)
+        if isinstance(value, pd.DataFrame):
+            found[field.name] = value
+    if hasattr(result, "pairs"):
+        found["pairs()"] = result.pairs()
+    if hasattr(result, "adverse_context"):
+        found["adverse_context()"] = result.adverse_context()
+    if hasattr(result, "tables"):
+        found |= result.tables()
+    if hasattr(result, "explain"):
+        found["explain()"] = result.explain(data["school_id"].iloc[0]).table
+    return found
+
+
+def test_every_column_stands_in_the_glossary(example):
+    result, data = example
+    known = set(column_names())
+    for name, table in tables_of(result, data).items():
+        unknown = [
+            c for c in table.columns if c not in known and not MADE_OF_NAMES.fullmatch(str(c))
+        ]
+        assert not unknown, (name, unknown)
+        for shown in set(table.columns) & known:
+            record = column(str(shown))
+            assert record.label("en")
+            assert CYRILLIC.search(record.label("ru") + record.meaning("ru"))
+
+
+def test_shapes_of_the_three_tables(example):
+    result, data = example
+    assert len(result.glance()) == 1
+    assert len(result.tidy()) >= 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rs.WeakDataWarning)
+        augmented = result.augment(data)
+    assert len(augmented) == len(data)
+    assert list(augmented.index) == list(data.index)
+    assert set(data.columns) < set(augmented.columns)
+
+
+def test_tables_are_copies(example):
+    result, _ = example
+    before, taken = result.tidy(), result.tidy()
+    taken[taken.columns[0]] = "changed"
+    taken["more"] = 1
+    pd.testing.assert_frame_equal(result.tidy(), before)
+
+
+def test_summary_in_both_languages(example):
+    result, _ = example
+    english, russian = result.summary(), result.summary("ru")
+    assert english.startswith(result.title("en"))
+    assert russian.startswith(result.title("ru"))
+    assert result.title("en") != result.title("ru")
+    assert CYRILLIC.search(result.title("ru"))
+    assert english == result.summary("en")
+    assert not re.search(r"\bnan\b|\bNone\b|<NA>", english + russian)
+    with pytest.raises(rs.SpecificationError, match="'de'"):
+        result.summary("de")
+
+
+def test_html_holds_tables_and_escapes(example):
+    result, _ = example
+    page = result._repr_html_()
+    assert page.startswith("<h4>")
+    assert "<table" in page
+
+
+def test_repr_is_one_short_line_without_traces(example):
+    """No object id, date or path, nothing that differs from run to run."""
+    result, _ = example
+    shown = repr(result)
+    assert shown.startswith(f"{type(result).__name__}(")
+    assert len(shown) < 400
+    assert "\n" not in shown
+    assert not re.search(r"0x[0-9a-f]+|\d{4}-\d{2}-\d{2}|[/\\]|np\.|Timestamp", shown)
+    assert repr(pickle.loads(pickle.dumps(result))) == shown
+
+
+def test_to_dict_is_plain(example):
+    result, _ = example
+    plain = result.to_dict()
+
+    def refuse(value):
+        if isinstance(value, date):  # the day of a list is a plain Python object too
+            return value.isoformat()
+        raise TypeError(f"{type(value).__name__} is not plain")
+
+    assert json.loads(json.dumps(plain, default=refuse, ensure_ascii=False))
+    assert set(plain) <= {field.name for field in dataclasses.fields(result)}
+
+
+def test_results_are_frozen_and_pickle(example):
+    result, data = example
+    field = dataclasses.fields(result)[0].name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(result, field, None)
+    copy = pickle.loads(pickle.dumps(result))
+    pd.testing.assert_frame_equal(copy.tidy(), result.tidy())
+    pd.testing.assert_frame_equal(copy.glance(), result.glance())
+    assert copy.summary("ru") == result.summary("ru")
+    assert len(tables_of(copy, data)) == len(tables_of(result, data))
+
+
+def test_results_compare_by_identity(example):
+    """Tables have no single truth value: two results are equal only if they are one."""
+    result, _ = example
+    assert result == result
+    assert result != pickle.loads(pickle.dumps(result))
+    assert hash(result) == hash(result)
+
+
+def test_a_model_keeps_nothing_of_a_fit():
+    model = rs.SchoolLevelModel("mean_score ~ 1", time="year", n="n_pupils", sd=1.0)
+    before = repr(model)
+    _, frame = mean_model()
+    first, second = model.fit(frame), model.fit(frame)
+    assert repr(model) == before
+    assert first.criterion == second.criterion
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        model.formula = "other ~ 1"
