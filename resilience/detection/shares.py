@@ -251,6 +251,7 @@ def _reasons(
     reason = blank(len(found))
     named = _named(cells, YES)
     small = _named(cells, UNKNOWN)
+    years = range(table.last - criterion.years_of + 1, table.last + 1)
     absent_year = [
         y for y in range(table.last - criterion.years_of + 1, table.last) if y not in table.years
     ]
@@ -275,7 +276,7 @@ def _reasons(
                 )
                 reason[k] = text("detection.absent_before", cells=named[school], procedures=away)
         else:
-            reason[k] = text("detection.none_reached")
+            reason[k] = text("detection.none_reached", years=shorten(years))
     return reason
 
 
