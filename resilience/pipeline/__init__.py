@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from resilience.pipeline.annual import AnnualResults, annual_run
-from resilience.pipeline.config import RegionConfig, read_config
+from resilience.pipeline.config import RegionConfig
+from resilience.pipeline.config_reading import read_config
 from resilience.pipeline.inputs import Region, dataset_config, load_region
 from resilience.pipeline.performance import list_performance
 

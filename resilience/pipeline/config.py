@@ -21,7 +21,6 @@ __all__ = [
     "RegionConfig",
     "RuleConfig",
     "config_from_workbook",
-    "read_config",
 ]
 
 ModelKind = Literal["auto", "pupils", "counts", "means"]
@@ -252,34 +251,6 @@ def _printed(value: object) -> str:
 
 def _nested(value: object) -> str:
     return f"({_printed(value)})" if isinstance(value, Mapping) else _printed(value)
-
-
-def read_config(path: str | Path) -> RegionConfig:
-    r"""Read ``region.toml``.
-
-    Paths in it are relative to its folder and may be written with ``/`` or, in single quotes, with
-    a backslash.
-
-    Parameters
-    ----------
-    path : str or Path
-        The file.
-
-    Returns
-    -------
-    RegionConfig
-
-    Raises
-    ------
-    SpecificationError
-        If the file is not well-formed TOML in UTF-8, a key is unknown, misplaced or missing, or a
-        value is of the wrong kind.
-    DataError
-        If the file, or one it names, does not exist.
-    """
-    from resilience.pipeline.config_reading import read_region_toml
-
-    return read_region_toml(path)
 
 
 def config_from_workbook(contents: WorkbookContents) -> RegionConfig:

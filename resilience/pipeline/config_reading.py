@@ -29,7 +29,7 @@ from resilience.pipeline.config import (
 from resilience.pipeline.config_values import TomlTable, is_number, listed
 from resilience.validation import nearest_names
 
-__all__ = ["read_region_toml"]
+__all__ = ["read_config"]
 
 KEYS: dict[str, tuple[str, ...]] = {
     "inputs": tuple(f.name for f in fields(InputsConfig)),
@@ -71,8 +71,29 @@ _INDEX_EXCESS = {
 }
 
 
-def read_region_toml(path: str | Path) -> RegionConfig:
-    """Return the configuration; see `resilience.pipeline.config.read_config`."""
+def read_config(path: str | Path) -> RegionConfig:
+    r"""Read ``region.toml``.
+
+    Paths in it are relative to its folder and may be written with ``/`` or, in single quotes, with
+    a backslash.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file.
+
+    Returns
+    -------
+    RegionConfig
+
+    Raises
+    ------
+    SpecificationError
+        If the file is not well-formed TOML in UTF-8, a key is unknown, misplaced or missing, or a
+        value is of the wrong kind.
+    DataError
+        If the file, or one it names, does not exist.
+    """
     source = Path(path)
     if source.suffix.lower() != ".toml":
         raise SpecificationError(text("config.suffix", file=repr(source.name)))

@@ -16,7 +16,8 @@ from resilience.data.design import formula_columns
 from resilience.data.workbook import read_workbook
 from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
-from resilience.pipeline.config import RegionConfig, config_from_workbook, read_config
+from resilience.pipeline.config import RegionConfig, config_from_workbook
+from resilience.pipeline.config_reading import read_config
 from resilience.validation import nearest_names
 
 __all__ = ["Region", "dataset_config", "load_region"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from resilience.errors import DataError, ResilienceError, SpecificationError
-from resilience.pipeline.config import read_config
+from resilience.pipeline.config_reading import read_config
 
 INPUTS = '[inputs]\ndataset = "north_region"\n'
 RULES = '[[rules]]\npreset = "low_results_2025_or"\n'

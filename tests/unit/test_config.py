@@ -17,8 +17,8 @@ from resilience.pipeline.config import (
     RegionConfig,
     RuleConfig,
     config_from_workbook,
-    read_config,
 )
+from resilience.pipeline.config_reading import read_config
 from resilience.pipeline.config_values import join_path
 
 SMALLEST = """
