@@ -61,6 +61,8 @@ class AnnualResults(Results):
         The configuration, keys left at their default included.
     lang, figures : str, bool
         Language of the outputs, and whether to draw figures.
+    region : str
+        Name of the region in the title of the appendix; may be empty.
     command, citations, licence : str, tuple of str, str
         For the appendix.
     """
@@ -79,6 +81,7 @@ class AnnualResults(Results):
     settings: tuple[tuple[str, str], ...]
     lang: str = "en"
     figures: bool = True
+    region: str = ""
     command: str = ""
     citations: tuple[str, ...] = ()
     licence: str = ""
@@ -204,6 +207,7 @@ def annual_run(
         settings=config.settings(),
         lang=lang,
         figures=config.output.figures,
+        region=config.output.region or "",
         command=config.command(),
         citations=region.citations,
         licence=region.licence,

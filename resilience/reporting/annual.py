@@ -114,6 +114,7 @@ def _appendix(results: AnnualResults, lang: str) -> Appendix:
         citations=results.citations,
         licence=results.licence,
     )
+    title = text("annual.title", region=results.region).localized(lang) if results.region else None
     return methods_appendix(
         results.va,
         results.index,
@@ -122,6 +123,7 @@ def _appendix(results: AnnualResults, lang: str) -> Appendix:
         counts=results.counts,
         schools=results.schools,
         provenance=provenance,
+        title=title,
     )
 
 

@@ -166,7 +166,14 @@ def test_outputs_are_complete_and_the_same_on_a_second_run(tmp_path, north):
     assert {"tables/tables.xlsx", "tables/verdicts.csv", "figures/caterpillar.png"} <= set(names)
     assert {"figures/context.svg", "appendix.html", "appendix.docx"} <= set(names)
     page = (tmp_path / "a" / "appendix.html").read_text(encoding="utf-8")
-    for words in ("low_results_2025_or", "не подтвержден", "Таблица 1", "Рисунок 1", "<math"):
+    for words in (
+        "North region (simulated)",
+        "low_results_2025_or",
+        "не подтвержден",
+        "Таблица 1",
+        "Рисунок 1",
+        "<math",
+    ):
         assert words in page
     verdicts = pd.read_csv(tmp_path / "a" / "tables" / "verdicts.csv")
     assert len(verdicts) == len(north.found.schools)
