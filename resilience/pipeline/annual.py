@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
@@ -13,6 +14,7 @@ import pandas as pd
 from resilience.context import ContextIndexResults
 from resilience.data.dataset import Dataset
 from resilience.detection import DetectionResults, detect_schools
+from resilience.errors import WeakDataWarning
 from resilience.i18n import Bilingual, check_language, text
 from resilience.pipeline.availability import known_on, read_date
 from resilience.pipeline.config import RegionConfig
@@ -224,24 +226,50 @@ def _known(
         seen = known_on(counts, region.procedures, day)
         counts = seen.table
         pieces.append(seen.withheld)
+    notes: tuple[Bilingual, ...] = ()
     if pupils is not None and day is not None:
-        tagged = pupils
-        if "procedure" not in pupils.columns:
-            kind = config.model.outcome_procedure
-            subjects = pupils["subject"].astype(str) if "subject" in pupils.columns else ""
-            tagged = pupils.assign(procedure=(kind + "-" + subjects) if kind else None)
-        if tagged["procedure"].notna().all():
-            seen = known_on(tagged, region.procedures, day)
-            pupils = pupils.loc[seen.table.index]
-            pieces.append(seen.withheld)
+        pupils, late, n_undated = _known_pupils(
+            pupils, region.procedures, config.model.outcome_procedure, day
+        )
+        pieces.append(late)
+        if n_undated:
+            notes = (text("pipeline.undated", n=n_undated, as_of=day.isoformat()),)
+            warnings.warn(WeakDataWarning(notes[0]), stacklevel=3)
+    undated = config.model.outcome_procedure is None and "mean_score" in region.schools.columns
+    if day is not None and undated:
+        notes = (*notes, text("pipeline.undated_means", as_of=day.isoformat()))
+        warnings.warn(WeakDataWarning(notes[-1]), stacklevel=3)
     withheld = pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame()
     withheld = withheld.drop_duplicates(["procedure", "year"]) if len(withheld) else withheld
-    notes: tuple[Bilingual, ...] = ()
     if len(withheld) and day is not None:
         shown = shorten((f"{p} {y}" for p, y in withheld[["procedure", "year"]].to_numpy()), 12)
-        notes = (text("pipeline.withheld", as_of=day.isoformat(), procedures=shown),)
+        notes = (text("pipeline.withheld", as_of=day.isoformat(), procedures=shown), *notes)
     schools = _known_means(region.schools, counts, withheld, config.model.outcome_procedure)
     return replace(region, counts=counts, pupils=pupils, schools=schools), withheld, notes
+
+
+def _known_pupils(
+    pupils: pd.DataFrame, procedures: pd.DataFrame | None, kind: str | None, day: date
+) -> tuple[pd.DataFrame, pd.DataFrame, int]:
+    """Return the pupils' results known on the day, what was withheld, and how many have no date.
+
+    The procedure of a result is its own column, or ``kind`` (``[model] outcome_procedure``) with
+    the subject.  Results of no named procedure cannot be dated; they stay, and are counted.
+    """
+    if "procedure" in pupils.columns:
+        named = pupils["procedure"]
+    elif kind is not None:
+        tail = "-" + pupils["subject"].astype(str) if "subject" in pupils.columns else ""
+        named = pd.Series(kind, index=pupils.index) + tail
+    else:
+        named = pd.Series(None, index=pupils.index, dtype=object)
+    dated = named.notna()
+    if not dated.any():
+        return pupils, pd.DataFrame(), len(pupils)
+    tagged = pupils.loc[dated, ["year"]].assign(procedure=named[dated].astype(str))
+    seen = known_on(tagged, procedures, day)
+    keep = ~dated | pupils.index.isin(seen.table.index)
+    return pupils[keep], seen.withheld, int((~dated).sum())
 
 
 def _known_means(

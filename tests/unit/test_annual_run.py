@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -118,6 +119,16 @@ def test_no_number_of_a_spring_list_depends_on_the_summer():
     first = annual_run(region, as_of="2025-05-31").found.schools
     second = annual_run(changed, as_of="2025-05-31").found.schools
     pd.testing.assert_frame_equal(first, second)
+
+
+def test_results_without_a_procedure_cannot_be_dated_and_that_is_said():
+    config = dataset_config("north_region")
+    unnamed = replace(config, model=replace(config.model, outcome_procedure=None))
+    with pytest.warns(WeakDataWarning, match="outcome_procedure"):
+        run = annual_run(unnamed, as_of="2025-05-31")
+    assert any("name no procedure" in note for note in run.notes)
+    assert any("mean_score" in note for note in run.notes)
+    assert 2025 in set(run.va.school_years["year"])
 
 
 def test_california_names_resilient_schools_from_real_data(california):
