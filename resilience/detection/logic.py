@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NO", "UNKNOWN", "YES", "all_of", "any_of", "at_least", "words"]
+__all__ = ["NO", "UNKNOWN", "YES", "at_least", "words"]
 
 Answers = NDArray[np.int8]
 YES, NO, UNKNOWN = np.int8(1), np.int8(0), np.int8(-1)
@@ -25,16 +25,6 @@ def at_least(answers: Answers, k: int) -> Answers:
     yes = (answers == YES).sum(axis=1)
     unknown = (answers == UNKNOWN).sum(axis=1)
     return np.where(yes >= k, YES, np.where(yes + unknown < k, NO, UNKNOWN)).astype(np.int8)
-
-
-def all_of(answers: Answers) -> Answers:
-    """Return AND over the columns: one no is no, else one unknown is unknown."""
-    return at_least(answers, answers.shape[1])
-
-
-def any_of(answers: Answers) -> Answers:
-    """Return OR over the columns: one yes is yes, else one unknown is unknown."""
-    return at_least(answers, 1)
 
 
 def words(answers: Answers) -> NDArray[np.str_]:

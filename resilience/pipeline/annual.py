@@ -20,7 +20,7 @@ from resilience.pipeline.availability import known_on, read_date
 from resilience.pipeline.config import RegionConfig
 from resilience.pipeline.estimation import Estimate, estimate_effects
 from resilience.pipeline.inputs import Region, load_region
-from resilience.pipeline.marks import MARKS, marks_to_means
+from resilience.pipeline.marks import has_marks, marks_to_means
 from resilience.pipeline.plan import build_index, build_rules, needs_effects
 from resilience.results import Results
 from resilience.validation import shorten
@@ -289,7 +289,7 @@ def _known_means(
         ours = withheld["procedure"].astype(str).str.startswith(outcome_procedure)
         late = schools["year"].isin(withheld.loc[ours, "year"])
         return schools.assign(mean_score=schools["mean_score"].where(~late))
-    if counts is None or "year" not in schools.columns or not set(MARKS) <= set(counts.columns):
+    if counts is None or "year" not in schools.columns or not has_marks(counts):
         return schools
     means = marks_to_means(counts)[["school_id", "year", "mean_score"]]
     return schools.merge(means, on=["school_id", "year"], how="left")

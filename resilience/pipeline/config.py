@@ -198,6 +198,8 @@ class RegionConfig:
     ----------
     source : str
         Name of the file it was read from, without its folder; empty for one made in code.
+    shipped : bool
+        Whether it came with the library, for an embedded data set.
     inputs, model, output : InputsConfig, ModelConfig, OutputConfig
         Tables of the same names.
     index : IndexConfig or None
@@ -207,6 +209,7 @@ class RegionConfig:
     """
 
     source: str = ""
+    shipped: bool = False
     inputs: InputsConfig
     model: ModelConfig = field(default_factory=ModelConfig)
     index: IndexConfig | None = None
@@ -232,6 +235,8 @@ class RegionConfig:
 
     def command(self) -> str:
         """Return the command that repeats the run; empty for a configuration made in code."""
+        if self.shipped:
+            return f"resilience demo --dataset {self.inputs.dataset}"
         return f"resilience run {self.source}" if self.source else ""
 
 

@@ -7,12 +7,18 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from resilience.data.design import formula_columns
+from resilience.data.design import check_rows, formula_columns
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.pipeline.config import ModelConfig
-from resilience.pipeline.marks import marks_to_means
-from resilience.validation import check_columns, check_not_empty, shorten
+from resilience.pipeline.marks import has_marks, marks_to_means
+from resilience.validation import (
+    check_columns,
+    check_not_empty,
+    check_numeric,
+    check_unique,
+    shorten,
+)
 from resilience.value_added import (
     EffectsResults,
     Intake,
@@ -72,7 +78,7 @@ def estimate_effects(
     """
     there = {
         "pupils": pupils is not None and len(pupils) > 0,
-        "counts": counts is not None and len(counts) > 0,
+        "counts": has_marks(counts),
         "means": "mean_score" in schools.columns and bool(schools["mean_score"].notna().any()),
     }
     kind: str = settings.kind
@@ -117,15 +123,38 @@ def pupil_composite(
     Returns
     -------
     DataFrame
-        The composite is standardised again, so that its unit is the SD of pupils within a year.
+        The composite is standardised again, so that its unit is the SD of pupils within a year.  A
+        result that is missing in one subject is missing in the composite.
+
+    Raises
+    ------
+    DataError
+        If a key or outcome is missing, a pupil has two results in one subject and year, or a
+        subject and year has no spread.
     """
+    keys = ["pupil_key", "school_id", "year"]
+    keys += ["subject"] if "subject" in pupils.columns else []
+    check_columns(pupils, [*keys, *columns, *keep], table="pupils")
+    check_numeric(pupils, columns, table="pupils")
+    # gaps are looked for here: a mean over subjects would hide them
+    check_rows(pupils, [*keys, columns[0]], table="pupils", unit="school_id")
+    check_unique(pupils, keys, table="pupils")
     by = ["subject", "year"] if "subject" in pupils.columns else ["year"]
     groups = pupils.groupby(by, observed=True)[list(columns)]
-    scaled = (pupils[list(columns)] - groups.transform("mean")) / groups.transform("std", ddof=0)
+    width = groups.transform("std", ddof=0)
+    flat = (width <= 0).any(axis=1)
+    if flat.any():
+        cell = "/".join(str(v) for v in pupils.loc[flat, by].iloc[0])
+        raise DataError(text("value_added.flat", by=" × ".join(by), cell=cell))
+    scaled = (pupils[list(columns)] - groups.transform("mean")) / width
     unit = ["pupil_key", "school_id", "year"]
     frame = pd.concat([pupils[[*unit, *keep]], scaled], axis=1)
+    cells = frame.groupby(unit, observed=True, sort=True)
     how = {**dict.fromkeys(columns, "mean"), **dict.fromkeys(keep, "first")}
-    composite = frame.groupby(unit, observed=True, sort=True).agg(how).reset_index()
+    composite = cells.agg(how)
+    whole = cells[list(columns)].count().eq(cells.size(), axis=0)
+    composite[list(columns)] = composite[list(columns)].where(whole)
+    composite = composite.reset_index()
     years = composite.groupby("year", observed=True)[list(columns)]
     spread = years.transform("std", ddof=0)
     if (spread.isna() | (spread <= 0)).any(axis=None):
@@ -147,6 +176,9 @@ def _from_pupils(
     results = [c for c in ("score", "prior_score") if c in table.columns]
     identifiers = {"pupil_key", "school_id", "municipality_id", "year", "subject", "procedure"}
     keep = [c for c in table.columns if c not in identifiers | set(results)]
+    if settings.missing == "raise":
+        used = [c for c in formula_columns(formula).variables if c in table.columns]
+        check_rows(table, used, table="pupils", unit="school_id")
     composite = pupil_composite(table, columns=results, keep=keep)
     several_years = composite["year"].nunique() > 1
     composition = dict(settings.composition)
@@ -179,6 +211,12 @@ def _from_means(
     if formula is None:
         formula = "mean_score ~ context_index" if scores is not None else "mean_score ~ 1"
     parts = formula_columns(formula)
+    if scores is not None and "context_index" in parts.variables:
+        known = scores.dropna(subset=["context_index"])
+        indexed = frame[["school_id", "year"]].merge(known[["school_id", "year"]], how="inner")
+        n_standing = int(frame["context_index"].notna().sum()) - len(indexed)
+        if n_standing:
+            notes.append(text("pipeline.standing_index", n=n_standing))
     check_columns(frame, [*parts.variables, parts.outcome], table=kind)
     usable = frame.dropna(subset=[*parts.variables, parts.outcome])
     if len(usable) < len(frame):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def dataset_config(name: str) -> RegionConfig:
             text("pipeline.no_config", name=name, known=nearest_names(name, known))
         )
     with resources.as_file(root / f"{name}.toml") as path:
-        return read_config(path)
+        return replace(read_config(path), shipped=True)
 
 
 def load_region(source: str | Path | RegionConfig | Dataset) -> tuple[RegionConfig, Region]:

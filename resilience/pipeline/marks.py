@@ -22,12 +22,19 @@ from numpy.typing import NDArray
 
 from resilience.errors import DataError
 from resilience.i18n import text
-from resilience.validation import check_columns, check_not_empty
+from resilience.validation import check_columns, check_finite, check_not_empty, check_numeric
 
-__all__ = ["MARKS", "marks_to_means"]
+__all__ = ["MARKS", "has_marks", "marks_to_means"]
 
 MARKS = ("n_2", "n_3", "n_4", "n_5")
 _VALUES = np.array([2.0, 3.0, 4.0, 5.0])
+
+
+def has_marks(counts: pd.DataFrame | None) -> bool:
+    """Return whether a table of counts holds any marks."""
+    if counts is None or not set(MARKS) <= set(counts.columns):
+        return False
+    return bool(counts[list(MARKS)].notna().any(axis=None))
 
 
 def marks_to_means(counts: pd.DataFrame, *, correlation: float = 0.5) -> pd.DataFrame:
@@ -37,7 +44,7 @@ def marks_to_means(counts: pd.DataFrame, *, correlation: float = 0.5) -> pd.Data
     ----------
     counts : DataFrame
         ``school_id year procedure n_2 n_3 n_4 n_5``; several classes of one procedure may stand in
-        several rows.
+        several rows.  Rows with none of the four counts (test scores without marks) are left aside.
     correlation : float
         Correlation of one pupil's marks in two procedures of one grade and year.
 
@@ -56,6 +63,11 @@ def marks_to_means(counts: pd.DataFrame, *, correlation: float = 0.5) -> pd.Data
     key = ["school_id", "year", "procedure"]
     check_not_empty(counts, table="counts")
     check_columns(counts, [*key, *MARKS], table="counts")
+    check_numeric(counts, MARKS, table="counts")
+    # a procedure without marks (ЕГЭ in test scores) has none of the four; one alone missing is a
+    # gap, which a sum would read as zero
+    counts = counts[counts[list(MARKS)].notna().any(axis=1)]
+    check_finite(counts, [*key, *MARKS], table="counts", unit="school_id")
     table = counts.groupby(key, observed=True, sort=True)[list(MARKS)].sum().reset_index()
     sizes = table[list(MARKS)].sum(axis=1)
     table = table[sizes > 0].reset_index(drop=True)

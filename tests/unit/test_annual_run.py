@@ -14,7 +14,8 @@ import pytest
 import resilience as rs
 from resilience.errors import DataError, SpecificationError, WeakDataWarning
 from resilience.pipeline import annual_run, dataset_config, list_performance, load_region
-from resilience.pipeline.estimation import pupil_composite
+from resilience.pipeline.config import ModelConfig
+from resilience.pipeline.estimation import estimate_effects, pupil_composite
 from resilience.reporting.annual import write_annual_run
 
 
@@ -161,6 +162,48 @@ def test_a_composite_is_the_mean_of_standardised_subjects():
     ma = (np.array([1, 2, 6]) - 3) / np.std([1, 2, 6])
     raw = (ru + ma) / 2
     np.testing.assert_allclose(table, raw / raw.std(), rtol=1e-12)
+
+
+SITTINGS = pd.DataFrame(
+    {
+        "pupil_key": ["a", "a", "b", "b", "c", "c"],
+        "school_id": ["1", "1", "1", "1", "2", "2"],
+        "year": [2025] * 6,
+        "subject": ["РУ", "МА"] * 3,
+        "score": [10.0, 1.0, 20.0, 2.0, 30.0, 6.0],
+        "prior_score": [1.0, 2.0, 2.0, np.nan, 4.0, 3.0],
+    }
+)
+
+
+def test_a_gap_in_one_subject_is_a_gap_in_the_composite():
+    table = pupil_composite(SITTINGS, columns=["score", "prior_score"], keep=[])
+    assert table.set_index("pupil_key")["prior_score"].isna().to_dict() == {
+        "a": False,
+        "b": True,
+        "c": False,
+    }
+    with pytest.raises(DataError, match=r"'prior_score': 1 \(school_id: 1; 1\)"):
+        estimate_effects(ModelConfig(), pupils=SITTINGS, counts=None, schools=SITTINGS, scores=None)
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (pd.concat([SITTINGS, SITTINGS.iloc[[2]]]), "b/1/2025/РУ"),
+        (SITTINGS.assign(school_id=["1", None, "1", "1", "2", "2"]), "'school_id': 1"),
+        (SITTINGS.assign(score=[np.nan, 1, 20, 2, 30, 6]), "'score': 1"),
+        (SITTINGS.assign(score=[10, 1, 10, 2, 10, 6]), "cell РУ/2025"),
+    ],
+)
+def test_nothing_is_averaged_away(table, words):
+    with pytest.raises(DataError, match=words):
+        pupil_composite(table, columns=["score"], keep=[])
+
+
+def test_the_manifest_names_a_command_that_repeats_the_run(north, california):
+    assert north.command == "resilience demo --dataset north_region"
+    assert california.command == "resilience demo --dataset california_api"
 
 
 def test_outputs_are_complete_and_the_same_on_a_second_run(tmp_path, north):

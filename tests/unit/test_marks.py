@@ -77,6 +77,7 @@ def test_sampling_variance_is_that_of_drawn_classes():
         (table([("A", 2025, "ОГЭ-РУ", 0, 3, 0, 0)]), "ОГЭ-РУ of 2025"),
         (table([("A", 2025, "ОГЭ-РУ", 1, 3, 0, 0)]).drop(columns="n_5"), "'n_5'"),
         (table([("A", 2025, "ОГЭ-РУ", 0, 0, 0, 0)]), "empty"),
+        (table([("A", 2025, "ОГЭ-РУ", 1, float("nan"), 0, 2)]), "'n_3' has 1 missing"),
     ],
 )
 def test_bad_counts(counts, words):
