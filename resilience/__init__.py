@@ -30,7 +30,9 @@ _HOMES: dict[str, str] = {
     "read_workbook": "data.workbook",
     "write_template": "data.template",
     "ContextIndex": "context",
+    "EffectErrors": "value_added",
     "Intake": "value_added",
+    "Question": "value_added",
     "Structure": "value_added",
     "ValueAddedModel": "value_added",
     "SchoolLevelModel": "value_added",
@@ -56,8 +58,10 @@ __all__ = [
     "DataError",
     "Dataset",
     "DatasetError",
+    "EffectErrors",
     "Intake",
     "OutputError",
+    "Question",
     "ResilienceError",
     "ResilienceWarning",
     "SchoolLevelModel",
@@ -132,4 +136,11 @@ if TYPE_CHECKING:
     from resilience.reporting.annual import write_annual_run
     from resilience.results import format_table
     from resilience.stats.crossproducts import CrossProducts
-    from resilience.value_added import Intake, SchoolLevelModel, Structure, ValueAddedModel
+    from resilience.value_added import (
+        EffectErrors,
+        Intake,
+        Question,
+        SchoolLevelModel,
+        Structure,
+        ValueAddedModel,
+    )

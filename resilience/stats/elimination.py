@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 
 from resilience.stats.crossproducts import CrossProducts
 
-__all__ = ["Elimination", "GroupSolves", "eliminate", "solve_groups"]
+__all__ = ["Elimination", "GroupSolves", "SharedPart", "eliminate", "shared_parts", "solve_groups"]
 
 Floats = NDArray[np.float64]
+SharedPart = tuple[NDArray[np.int64], Floats]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -142,16 +143,7 @@ def solve_groups(
     elimination : Elimination
         The result of `eliminate` at the same covariances.
     """
-    own: list[Floats] = []
-    gain: list[Floats] = []  # D (I + S D)⁻¹ of each group, for the levels inside it
-    inner_self: list[Floats] = []
-    for level, D, C in zip(cross.levels, covariances, elimination.reduced, strict=True):
-        columns = list(level.columns)
-        S = C[:, :, columns]
-        left = np.eye(len(columns)) + S @ D
-        own.append(_solve(left, C))
-        inner_self.append(_solve(left, S))
-        gain.append(np.swapaxes(_solve(np.swapaxes(left, 1, 2), np.broadcast_to(D, S.shape)), 1, 2))
+    own, inner_self, gain = _own_solves(cross, covariances, elimination)
     to_columns: list[Floats] = []
     to_self: list[Floats] = []
     for at, level in enumerate(cross.levels):
@@ -159,7 +151,7 @@ def solve_groups(
         ancestor = level.parent
         for outer in range(at - 1, -1, -1):
             columns = list(cross.levels[outer].columns)
-            K = 0.5 * (gain[outer] + np.swapaxes(gain[outer], 1, 2))[ancestor]
+            K = gain[outer][ancestor]
             across = F[:, :, columns]
             S = S - across @ K @ np.swapaxes(across, 1, 2)
             F = F - across @ (covariances[outer] @ own[outer])[ancestor]
@@ -168,6 +160,61 @@ def solve_groups(
         to_columns.append(F)
         to_self.append(S)
     return GroupSolves(to_columns=tuple(to_columns), to_self=tuple(to_self))
+
+
+def shared_parts(
+    cross: CrossProducts, covariances: tuple[Floats, ...], elimination: Elimination, at: int
+) -> tuple[SharedPart, ...]:
+    r"""Return what groups of one level share through the levels outside them.
+
+    For two groups of one outer unit :math:`Z_j'V^{-1}Z_k = -\sum_o A_{jo} A_{ko}'`, the sum over
+    the outer levels whose unit both belong to.
+
+    Parameters
+    ----------
+    cross, covariances, elimination
+        As in `solve_groups`.
+    at : int
+        Position of the level.
+
+    Returns
+    -------
+    tuple of (codes, A)
+        Per outer level the unit's code, shape (n_groups,), and A, shape (n_groups, q, q_outer).
+    """
+    own, _, gain = _own_solves(cross, covariances, elimination)
+    F, ancestor = own[at], cross.levels[at].parent
+    found: list[SharedPart] = []
+    for outer in range(at - 1, -1, -1):
+        values, vectors = np.linalg.eigh(gain[outer])
+        root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+        across = F[:, :, list(cross.levels[outer].columns)]
+        found.append((ancestor, across @ root[ancestor]))
+        F = F - across @ (covariances[outer] @ own[outer])[ancestor]
+        if outer:
+            ancestor = cross.levels[outer].parent[ancestor]
+    return tuple(found)
+
+
+def _own_solves(
+    cross: CrossProducts, covariances: tuple[Floats, ...], elimination: Elimination
+) -> tuple[list[Floats], list[Floats], list[Floats]]:
+    """Return per level the solves that know of nothing outside the group.
+
+    They are Z'V⁻¹W, Z'V⁻¹Z and D (I + S D)⁻¹, the last one for the levels inside the group.
+    """
+    own: list[Floats] = []
+    inner_self: list[Floats] = []
+    gain: list[Floats] = []
+    for level, D, C in zip(cross.levels, covariances, elimination.reduced, strict=True):
+        columns = list(level.columns)
+        S = C[:, :, columns]
+        left = np.eye(len(columns)) + S @ D
+        own.append(_solve(left, C))
+        inner_self.append(_solve(left, S))
+        K = _solve(np.swapaxes(left, 1, 2), np.broadcast_to(D, S.shape))
+        gain.append(0.5 * (K + np.swapaxes(K, 1, 2)))
+    return own, inner_self, gain
 
 
 def _solve(left: Floats, right: Floats) -> Floats:

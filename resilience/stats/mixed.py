@@ -11,12 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import linalg
 
 from resilience.errors import SpecificationError
 from resilience.i18n import text
 from resilience.results import Convergence
 from resilience.stats.crossproducts import CrossProducts
-from resilience.stats.elimination import GroupSolves, solve_groups
+from resilience.stats.elimination import GroupSolves, SharedPart, shared_parts, solve_groups
 from resilience.stats.profile import (
     Covariance,
     Method,
@@ -61,6 +62,13 @@ class LevelEffects:
         Covariance of the effects.
     singular : bool
         A variance of the level is zero or a correlation is ±1.
+    leverage : ndarray of shape (n_groups, q, p)
+        The modes move by minus its product with a move of the fixed effects.
+    coefficient_part : ndarray of shape (n_groups, q, p)
+        ``leverage`` times a root of the fixed effects' covariance.
+    shared : tuple of (codes, ndarray of shape (n_groups, q, q_outer))
+        Per outer level the unit's code and A: the conditional covariance of two groups of one unit
+        is the product of their A, summed over the levels whose unit both belong to.
     """
 
     name: str
@@ -73,6 +81,9 @@ class LevelEffects:
     prediction: Floats
     covariance: Floats
     singular: bool
+    leverage: Floats
+    coefficient_part: Floats
+    shared: tuple[SharedPart, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -267,7 +278,7 @@ def _in_own_units(
     covariances = tuple(f @ f.T for f in problem.factors(theta))
     solves = solve_groups(cross, covariances, profile.elimination)
     levels = tuple(
-        _level_effects(problem, k, covariances[k], solves, profile, sigma2)
+        _level_effects(problem, k, covariances, solves, profile, sigma2)
         for k in range(len(cross.levels))
     )
     return MixedFit(
@@ -287,20 +298,23 @@ def _in_own_units(
 def _level_effects(
     problem: Problem,
     at: int,
-    D: Floats,
+    covariances: tuple[Floats, ...],
     solves: GroupSolves,
     profile: Profile,
     sigma2: float,
 ) -> LevelEffects:
     cross = problem.cross
-    level = cross.levels[at]
+    level, D = cross.levels[at], covariances[at]
     F, S = solves.to_columns[at], solves.to_self[at]
     back = to_own_units(cross, level.columns)
     contrast = residual_contrast(problem, profile)
     modes = (F @ contrast) @ D @ back.T * cross.scale[-1]
     conditional = D - D @ S @ D
-    X = D @ F[:, :, list(problem.fixed)]
-    extra = np.einsum("gap,pr,gbr->gab", X, profile.inverse, X, optimize=True)
+    fixed = list(problem.fixed)
+    X = back @ (D @ F[:, :, fixed])
+    part = X @ linalg.cholesky(profile.inverse, lower=True) * np.sqrt(sigma2) if fixed else X
+    conditional = back @ conditional @ back.T * sigma2
+    shared = shared_parts(cross, covariances, profile.elimination, at)
     return LevelEffects(
         name=level.name,
         labels=level.labels,
@@ -308,8 +322,11 @@ def _level_effects(
         n_rows=level.n_rows,
         terms=tuple(cross.columns[c] for c in level.columns),
         modes=modes,
-        conditional=back @ conditional @ back.T * sigma2,
-        prediction=back @ (conditional + extra) @ back.T * sigma2,
+        conditional=conditional,
+        prediction=conditional + part @ np.swapaxes(part, 1, 2),
         covariance=back @ D @ back.T * sigma2,
         singular=is_singular(D),
+        leverage=X @ np.linalg.inv(to_own_units(cross, fixed)),
+        coefficient_part=part,
+        shared=tuple((codes, back @ D @ A * np.sqrt(sigma2)) for codes, A in shared),
     )

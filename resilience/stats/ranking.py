@@ -181,14 +181,14 @@ def rank_intervals(
 
 
 def posterior_ranks(
-    effect: ArrayLike, std_error: ArrayLike, *, random_state: int = 0
+    effect: ArrayLike, std_error: ArrayLike, *, level: float = 0.95, random_state: int = 0
 ) -> tuple[Floats, RankIntervals]:
-    """Return `expected_rank` and `rank_intervals` at 95 %, the curve of many schools made once."""
+    """Return `expected_rank` and `rank_intervals`, the curve of many schools made once."""
     m, s = _checked(effect, std_error)
     if len(m) <= _PAIRS_UP_TO:
-        return _expected(m, s, None), rank_intervals(m, s, random_state=random_state)
+        return _expected(m, s, None), rank_intervals(m, s, level=level, random_state=random_state)
     curve = _Curve.of(m, s)
-    return _expected(m, s, curve), _rank_limits(m, curve, 0.95)
+    return _expected(m, s, curve), _rank_limits(m, curve, level)
 
 
 def _rank_limits(m: Floats, curve: _Curve, level: float) -> RankIntervals:

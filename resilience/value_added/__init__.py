@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from resilience.stats.prediction_errors import EffectErrors
 from resilience.value_added.model import ValueAddedModel
+from resilience.value_added.question import Question
 from resilience.value_added.results import EffectsResults, ValueAddedResults
 from resilience.value_added.school_level import SchoolLevelModel, SchoolLevelResults
 from resilience.value_added.specification import Intake, Structure
 
 __all__ = [
+    "EffectErrors",
     "EffectsResults",
     "Intake",
+    "Question",
     "SchoolLevelModel",
     "SchoolLevelResults",
     "Structure",

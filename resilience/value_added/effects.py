@@ -7,7 +7,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from resilience.stats.prediction_errors import EffectErrors
 from resilience.stats.ranking import bands, posterior_ranks
+from resilience.validation import check_fraction
 
 __all__ = ["coefficient_table", "effects_table"]
 
@@ -18,12 +20,12 @@ def effects_table(
     *,
     school_id: NDArray[np.object_],
     effect: Floats,
-    conditional_variance: Floats,
-    prediction_variance: Floats,
+    errors: EffectErrors,
     prior_variance: float,
     n_pupils: NDArray[np.int64],
     n_years: NDArray[np.int64],
     means: tuple[Floats, Floats],
+    level: float = 0.95,
     random_state: int = 0,
 ) -> pd.DataFrame:
     """Return one row per school with the glossary's columns.
@@ -34,17 +36,18 @@ def effects_table(
         Labels.
     effect : ndarray of shape (n_schools,)
         Shrunken effects in outcome units.
-    conditional_variance, prediction_variance : ndarray of shape (n_schools,)
-        Posterior variance with the coefficients taken as known, and prediction-error variance that
-        includes their error.  ``std_error``, the interval, the probability and the band (a school
-        against zero) use the latter; ranks (schools against each other) the former, because the
-        error of the coefficients is shared.
+    errors : EffectErrors
+        Their errors.  ``std_error``, the interval, the probability and the band (a school against
+        zero) use the prediction-error variance; ranks (schools against each other) the conditional
+        one, because the error of the coefficients is shared.
     prior_variance : float
         Variance of the effects; reliability is 1 minus conditional over prior variance.
     n_pupils, n_years : ndarray of shape (n_schools,)
         Data behind the row.
     means : (observed, expected), ndarrays of shape (n_schools,)
         Mean observed result and mean result expected from the fixed part.
+    level : float
+        Coverage of the intervals of effects and ranks.
     random_state : int
         Seed of the draws behind the rank intervals (of up to 100 schools).
 
@@ -53,15 +56,16 @@ def effects_table(
     DataFrame
         Sorted by school.
     """
-    conditional = np.sqrt(np.maximum(conditional_variance, 0.0))
-    std_error = np.sqrt(np.maximum(prediction_variance, 0.0))
-    z = float(stats.norm.ppf(0.975))
+    check_fraction(level, argument="level", closed=False)
+    conditional = np.sqrt(np.maximum(errors.conditional, 0.0))
+    std_error = np.sqrt(errors.prediction)
+    z = float(stats.norm.ppf(0.5 + level / 2.0))
     trusted = (
-        1.0 - conditional_variance / prior_variance if prior_variance > 0 else np.zeros_like(effect)
+        1.0 - errors.conditional / prior_variance if prior_variance > 0 else np.zeros_like(effect)
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         p_above = stats.norm.cdf(np.where(std_error > 0, effect / std_error, np.sign(effect) * 99))
-    rank, (low, high) = posterior_ranks(effect, conditional, random_state=random_state)
+    rank, (low, high) = posterior_ranks(effect, conditional, level=level, random_state=random_state)
     return pd.DataFrame(
         {
             "school_id": school_id,
@@ -84,10 +88,12 @@ def effects_table(
     ).infer_objects()
 
 
-def coefficient_table(terms: tuple[str, ...], beta: Floats, covariance: Floats) -> pd.DataFrame:
-    """Return ``term estimate std_error statistic p_value conf_low conf_high`` at 95 %."""
+def coefficient_table(
+    terms: tuple[str, ...], beta: Floats, covariance: Floats, *, level: float = 0.95
+) -> pd.DataFrame:
+    """Return ``term estimate std_error statistic p_value conf_low conf_high``."""
     std_error = np.sqrt(np.diag(covariance))
-    z = float(stats.norm.ppf(0.975))
+    z = float(stats.norm.ppf(0.5 + level / 2.0))
     statistic = beta / std_error
     return pd.DataFrame(
         {

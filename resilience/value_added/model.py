@@ -14,13 +14,15 @@ import pandas as pd
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from resilience.data.design import Design, design_from_frame
+from resilience.data.design import Design, design_from_frame, formula_columns
 from resilience.errors import DataError, SpecificationError, WeakDataWarning
 from resilience.i18n import text
 from resilience.stats.mixed import LevelEffects, MixedFit, fit_mixed
+from resilience.stats.prediction_errors import EffectErrors
 from resilience.validation import check_choice, check_unique, shorten
 from resilience.value_added.effects import coefficient_table, effects_table
 from resilience.value_added.preparation import Prepared, prepare
+from resilience.value_added.question import infer_question, question_of
 from resilience.value_added.results import ValueAddedResults
 from resilience.value_added.specification import Intake, Structure
 
@@ -185,11 +187,11 @@ class ValueAddedModel:
         if self.time is not None:
             n_years = np.bincount(fitted.levels[at + 1].parent, minlength=len(effect))
         observed, expected = _means(design, fitted, at)
+        errors = _errors(school, loading, fitted.beta_covariance)
         table = effects_table(
             school_id=school.labels,
             effect=effect,
-            conditional_variance=_quadratic(school.conditional, loading),
-            prediction_variance=_quadratic(school.prediction, loading),
+            errors=errors,
             prior_variance=float(loading @ school.covariance @ loading),
             n_pupils=school.n_rows,
             n_years=n_years,
@@ -214,6 +216,15 @@ class ValueAddedModel:
                 "residual": fitted.residual_variance,
             },
             convergence=fitted.convergence,
+            question=(
+                infer_question(intake.prior, formula_columns(self.formula).variables)
+                if intake.question is None
+                else question_of(intake.question)
+            ),
+            data_kind="pupils",
+            information=1.0,
+            errors=errors,
+            year_design=_mean_design(design, at + 1 if self.time is not None else at),
             school_slopes=_slopes_table(fitted.levels[at : at + 1])
             .drop(columns="group")
             .rename(columns={"unit_id": "school_id"}),
@@ -295,6 +306,21 @@ def _quadratic(matrices: Floats, loading: Floats) -> Floats:
     return np.asarray(np.einsum("gab,a,b->g", matrices, loading, loading))
 
 
+def _errors(school: LevelEffects, loading: Floats, beta_covariance: Floats) -> EffectErrors:
+    """Return the joint errors of the effects read at ``loading``."""
+    return EffectErrors(
+        conditional=_quadratic(school.conditional, loading),
+        leverage=np.asarray(np.einsum("gap,a->gp", school.leverage, loading)),
+        beta_covariance=beta_covariance,
+        shared=tuple(
+            (codes, column)
+            for codes, parts in school.shared
+            for column in np.einsum("gao,a->og", parts, loading)
+        ),
+        coefficient_part=np.asarray(np.einsum("gap,a->gp", school.coefficient_part, loading)),
+    )
+
+
 def _loading(design: Design, at: int) -> Floats:
     """Return 1 and the means of the slope columns: the effect is read at the average pupil."""
     cross = design.cross
@@ -312,11 +338,18 @@ def _raw_sums(design: Design, at: int) -> tuple[Floats, Floats]:
     return weight, sums * cross.scale + weight[:, None] * cross.centre
 
 
-def _means(design: Design, fitted: MixedFit, at: int) -> tuple[Floats, Floats]:
+def _mean_design(design: Design, at: int) -> Floats:
+    """Return the mean of the fixed terms in each group of a level, shape (n_groups, p)."""
     weight, raw = _raw_sums(design, at)
     fixed = [design.cross.columns.index(t) for t in design.terms]
     with np.errstate(invalid="ignore"):
-        return raw[:, -1] / weight, raw[:, fixed] @ fitted.beta / weight
+        return np.asarray(raw[:, fixed] / weight[:, None])
+
+
+def _means(design: Design, fitted: MixedFit, at: int) -> tuple[Floats, Floats]:
+    weight, raw = _raw_sums(design, at)
+    with np.errstate(invalid="ignore"):
+        return raw[:, -1] / weight, _mean_design(design, at) @ fitted.beta
 
 
 def _school_years(design: Design, fitted: MixedFit, at: int, time: str | None) -> pd.DataFrame:

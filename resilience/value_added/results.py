@@ -13,10 +13,12 @@ from scipy import special
 
 from resilience.data.design import design_columns
 from resilience.errors import SpecificationError
-from resilience.i18n import text
+from resilience.i18n import Bilingual, text
 from resilience.results import Convergence, Results
+from resilience.stats.prediction_errors import EffectErrors
 from resilience.stats.ranking import comparative_multiplier, separated_pairs
 from resilience.value_added.preparation import prepare
+from resilience.value_added.question import DataKind, Question, describe_data
 from resilience.value_added.specification import Intake
 
 if TYPE_CHECKING:
@@ -54,6 +56,21 @@ class EffectsResults(Results):
         ``persistent``, ``transient`` (0 without a year level) and ``residual`` variance.
     convergence : Convergence
         How the optimisation ended.
+    question : Question
+        Since when the school's part is counted.
+    data_kind : {"pupils", "means", "counts", "mixture"}
+        What the effects were estimated from.
+    information : float
+        Share of the information of pupils' scores on a school's result that the data keep: 1 for
+        pupils and for means of known sampling variance, less for marks; NaN where unknown, with
+        ``information_reason``.
+    errors : EffectErrors
+        Joint errors of the effects and the coefficients, in the order of ``school_effects``.
+    year_design : ndarray of shape (rows of school_years, p), optional
+        Mean covariates behind each row's expected mean; None where the model does not hand them
+        over.
+    level : float
+        Coverage of the intervals in the tables.
     """
 
     formula: str
@@ -67,6 +84,12 @@ class EffectsResults(Results):
     school_years: pd.DataFrame
     variances: dict[str, float]
     convergence: Convergence
+    question: Question
+    data_kind: DataKind
+    information: float
+    information_reason: Bilingual | None = None
+    errors: EffectErrors
+    year_design: NDArray[np.float64] | None = None
     level: float = 0.95
 
     @property
@@ -130,7 +153,7 @@ class EffectsResults(Results):
         return self.fixed_effects.copy()
 
     def glance(self) -> pd.DataFrame:
-        """Return one row: sizes, criterion, variance shares, convergence."""
+        """Return one row: question, data, sizes, criterion, variance shares, convergence."""
         return pd.DataFrame(
             {
                 "n_schools": [self.n_schools],
@@ -141,8 +164,16 @@ class EffectsResults(Results):
                 "mean_reliability": [float(self.school_effects["reliability"].mean())],
                 "converged": [self.convergence.converged],
                 "singular": [self.convergence.singular],
+                "question": _word(self.question.describe()),
+                "data_kind": _word(describe_data(self.data_kind)),
+                "information": [self.information],
             }
         )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain Python objects, without the arrays behind the errors."""
+        kept = {k: v for k, v in super().to_dict().items() if k not in ("errors", "year_design")}
+        return kept | {"question": self.question.key}
 
     def augment(self, data: pd.DataFrame) -> pd.DataFrame:
         """Return ``data`` with each school's effect, interval and band."""
@@ -235,6 +266,11 @@ class ValueAddedResults(EffectsResults):
                 distance = X[:, terms.index(term)] - self.slope_means[str(term)]
                 total += distance * _mapped(frame[group], table.set_index("unit_id")["estimate"])
         return total
+
+
+def _word(words: Bilingual) -> pd.Series:
+    """Return one cell that keeps both wordings: a column of strings would keep the English one."""
+    return pd.Series([words], dtype=object)
 
 
 def _mapped(units: pd.Series, values: pd.Series) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from resilience.data.design import check_outcome, check_rows, formula_columns, l
 from resilience.errors import DataError, SpecificationError, WeakDataWarning
 from resilience.i18n import text
 from resilience.stats.mixed import dependent_columns
+from resilience.stats.prediction_errors import EffectErrors
 from resilience.stats.summaries import SummaryData, SummaryFit, fit_summaries
 from resilience.validation import (
     check_choice,
@@ -25,6 +26,7 @@ from resilience.validation import (
     check_unique,
 )
 from resilience.value_added.effects import coefficient_table, effects_table
+from resilience.value_added.question import Question
 from resilience.value_added.results import EffectsResults
 
 __all__ = ["SchoolLevelModel", "SchoolLevelResults"]
@@ -286,6 +288,12 @@ class SchoolLevelModel:
             pupil_sd = float(np.sqrt(fitted.sigma2))
         elif isinstance(self.sd, float | int):
             pupil_sd = float(self.sd)
+        weight = 1.0 / (fitted.omega2 + fitted.sampling)
+        errors = EffectErrors(
+            conditional=fitted.conditional,
+            leverage=fitted.conditional[:, None] * summary.by_school(weight[:, None] * summary.X),
+            beta_covariance=fitted.beta_covariance,
+        )
         return SchoolLevelResults(
             formula=self.formula,
             group=self.group,
@@ -297,8 +305,7 @@ class SchoolLevelModel:
             school_effects=effects_table(
                 school_id=labels,
                 effect=fitted.effect,
-                conditional_variance=fitted.conditional,
-                prediction_variance=fitted.prediction,
+                errors=errors,
                 prior_variance=fitted.tau2,
                 n_pupils=np.round(total).astype(np.int64),
                 n_years=np.bincount(summary.school).astype(np.int64),
@@ -320,6 +327,11 @@ class SchoolLevelModel:
                 "residual": pupil_sd**2 if np.isfinite(pupil_sd) else float("nan"),
             },
             convergence=fitted.convergence,
+            question=Question("since_entry"),
+            data_kind="means",
+            information=1.0,
+            errors=errors,
+            year_design=summary.X,
             pupil_sd=pupil_sd,
             n_means=len(frame),
         )

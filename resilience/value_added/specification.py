@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from resilience.validation import check_choice
+from resilience.value_added.question import Question, question_of
 
 __all__ = ["Composition", "Intake", "Missing", "Structure"]
 
@@ -35,15 +36,22 @@ class Intake:
         What to do with rows whose used columns have gaps: refuse, drop with a warning that counts
         them, or fill numeric covariates with their mean and add a ``<column>_missing`` indicator.
         A missing outcome or identifier is never filled.
+    question : Question or str, optional
+        What the effects are meant to answer: ``since_entry``, ``since_grade_5`` or ``last_year``.
+        By default ``since_grade`` (grade not stated) where a column of ``prior`` is used, else
+        ``since_entry``.
     """
 
     composition: Mapping[str, Composition] = field(default_factory=dict)
     standardize_by: Sequence[str] = ()
     prior: Sequence[str] = ("prior_score",)
     missing: Missing = "raise"
+    question: Question | str | None = None
 
     def __post_init__(self) -> None:
         check_choice(self.missing, ("raise", "drop", "indicator"), argument="Intake.missing")
+        if self.question is not None:
+            question_of(self.question)
         for name, how in self.composition.items():
             check_choice(
                 how,
