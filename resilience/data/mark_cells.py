@@ -111,7 +111,7 @@ def read_mark_cells(
     cohort : str, optional
         Column of the cohort, under the same rule.
     classes : str, optional
-        Column of the class: the classes of a cell are summed.
+        Column of the class: the classes of a cell are summed.  A cell of one row needs no class.
 
     Returns
     -------
@@ -220,6 +220,19 @@ def _check_cells(
                 "mark_cells.both_in_classes",
                 place=places.row(first[mixed[0]]),
                 n=int(n_means[mixed[0]]),
+            )
+        )
+    # one row may be the whole cell, several need their classes
+    nameless = data[roles.classes].isna().to_numpy(dtype=bool)
+    several = np.empty(len(data), dtype=bool)
+    several[grouping.order] = np.repeat(grouping.sizes > 1, grouping.sizes)
+    if (nameless & several).any():
+        raise DataError(
+            text(
+                "mark_cells.no_class",
+                place=places.row(np.argmax(nameless & several)),
+                column=repr(roles.classes),
+                n=int((nameless & several).sum()),
             )
         )
     twice = data.duplicated([*roles.keys, roles.classes], keep=False).to_numpy()

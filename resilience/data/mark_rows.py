@@ -178,7 +178,7 @@ def checked_rows(data: pd.DataFrame, roles: Roles) -> MarkRows:
     check.whole(counts, participants, is_mean)
     check.extra_marks(data)
     check.totals(counts, participants, is_mean)
-    check.descriptions(data, is_mean)
+    check.descriptions(data)
     counts, participants = np.round(counts), np.round(participants)
     if len(roles.marks) == 1:
         rest = np.where(is_mean, 0.0, participants - counts[:, 0])
@@ -348,16 +348,11 @@ class _RowChecks:
         shown = {"total" if len(self.roles.marks) > 1 else "value": f"{total[at]:g}"}
         self._refuse(key, bad, participants=f"{participants[at]:g}", **values, **shown)
 
-    def descriptions(self, data: pd.DataFrame, is_mean: Flags) -> None:
-        """Want covariates, cohort and class filled in."""
+    def descriptions(self, data: pd.DataFrame) -> None:
+        """Want covariates and cohort filled in."""
         for name in self.roles.described:
             bad = data[name].isna().to_numpy(dtype=bool)
             if data[name].dtype.kind == "f":
                 bad = bad | np.isinf(_numbers(data, name))
             if bad.any():
                 self._refuse("mark_cells.covariate_missing", bad, column=repr(name))
-        if self.roles.classes is not None:
-            # a mean describes the whole cell and belongs to no class
-            bad = data[self.roles.classes].isna().to_numpy(dtype=bool) & ~is_mean
-            if bad.any():
-                self._refuse("mark_cells.no_class", bad, column=repr(self.roles.classes))

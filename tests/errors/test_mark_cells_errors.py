@@ -71,12 +71,12 @@ def mixed(frame, **options):
 
 def classes():
     """Return the table with every row split into two classes of equal counts."""
-    frame = pd.concat([table().assign(class_id=c) for c in ("а", "б")], ignore_index=True)
+    frame = pd.concat([table().assign(class_label=c) for c in ("а", "б")], ignore_index=True)
     return frame.assign(hours=5)
 
 
 def by_class(frame, **options):
-    return read(frame, classes="class_id", **options)
+    return read(frame, classes="class_label", **options)
 
 
 def tenths(factor):
@@ -398,14 +398,16 @@ CASES = {
     "a class twice": (
         lambda: by_class(pd.concat([classes(), classes().iloc[[5]]])),
         DataError,
-        [FIFTH, "class а stands in 2 rows", "column 'class_id'"],
-        [FIFTH_RU, "класс а", "'class_id'"],
+        [FIFTH, "class а stands in 2 rows", "column 'class_label'"],
+        [FIFTH_RU, "класс а", "'class_label'"],
     ),
     "no class": (
-        lambda: by_class(classes().assign(class_id=lambda f: f["class_id"].where(f.index != 5))),
+        lambda: by_class(
+            classes().assign(class_label=lambda f: f["class_label"].where(f.index != 5))
+        ),
         DataError,
-        [FIFTH, "'class_id' (class) is missing", "leave classes= out"],
-        [FIFTH_RU, "'class_id'"],
+        [FIFTH, "'class_label' (class) is missing", "name the class or drop the row"],
+        [FIFTH_RU, "'class_label'"],
     ),
     "counts of one class and a mean": (
         lambda: by_class(both_twice(), means=("mean_score", "sampling_variance")),

@@ -16,6 +16,7 @@ from resilience.data.simulation import (
     PupilIntake,
     SchoolEffects,
     SocialPassport,
+    simulate_class_counts,
     simulate_region,
 )
 from resilience.data.simulation.streams import Streams
@@ -25,6 +26,9 @@ BAD_PARAMETERS = {
     "negative seed": (lambda: simulate_region(random_state=-1), ["-1", "random_state"]),
     "seed not whole": (lambda: simulate_region(random_state=1.5), ["1.5"]),
     "seed a truth value": (lambda: simulate_region(random_state=True), ["True"]),
+    "no pupils in a class": (lambda: simulate_class_counts(largest=0), ["largest is 0", "25"]),
+    "class size not whole": (lambda: simulate_class_counts(largest=25.0), ["25.0"]),
+    "class size a truth value": (lambda: simulate_class_counts(largest=True), ["True"]),
     "wrong group": (
         lambda: simulate_region(network=SchoolEffects()),
         ["network", "SchoolEffects", "Network()"],

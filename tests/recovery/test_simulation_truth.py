@@ -21,7 +21,7 @@ from resilience.data.simulation import (
 )
 from resilience.data.simulation.counts import count_marks
 from resilience.data.simulation.procedures import counted_procedures
-from resilience.data.simulation.region import RegionParameters, _population
+from resilience.data.simulation.region import RegionParameters, draw_population
 from resilience.data.simulation.streams import Streams
 from resilience.data.simulation.truth import true_schools
 
@@ -38,7 +38,7 @@ def population(random_state: int, **groups):
         "inflation": MarkInflation(),
         "passport": SocialPassport(),
     }
-    return _population(RegionParameters(**(usual | groups)), Streams(random_state=random_state))
+    return draw_population(RegionParameters(**(usual | groups)), Streams(random_state=random_state))
 
 
 def federal_or_list(counts: pd.DataFrame, year: int) -> set[str]:

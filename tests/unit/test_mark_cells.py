@@ -77,9 +77,9 @@ def test_the_input_is_left_alone():
 
 
 def test_classes_of_one_cell_are_summed():
-    half = table().assign(class_id="5а", head="Ivanova")
-    other = table().assign(class_id="5б", head="Petrova", n_2=1, n_3=0, n_4=2, n_5=0)
-    whole = read_mark_cells(pd.concat([half, other]), classes="class_id")
+    half = table().assign(class_label="5а", head="Ivanova")
+    other = table().assign(class_label="5б", head="Petrova", n_2=1, n_3=0, n_4=2, n_5=0)
+    whole = read_mark_cells(pd.concat([half, other]), classes="class_label")
     one = read_mark_cells(table())
     assert (whole.counts == one.counts + np.array([1, 0, 2, 0])).all()
     assert (whole.n == one.n + 3).all()
@@ -88,16 +88,18 @@ def test_classes_of_one_cell_are_summed():
 
 
 def test_participants_of_classes_are_compared_class_by_class():
-    frame = table().assign(class_id="5а", sat=lambda f: f[MARKS].sum(axis=1))
-    both = pd.concat([frame, frame.assign(class_id="5б")])
-    cells = read_mark_cells(both, classes="class_id", participants="sat")
+    frame = table().assign(class_label="5а", sat=lambda f: f[MARKS].sum(axis=1))
+    both = pd.concat([frame, frame.assign(class_label="5б")])
+    cells = read_mark_cells(both, classes="class_label", participants="sat")
     assert cells.n.tolist() == [8, 20, 6, 20, 6, 18, 10]
     assert "sat" not in cells.frame
 
 
 def test_a_constant_column_of_classes_may_be_a_gap():
-    frame = table().assign(class_id="5а", note=np.nan)
-    cells = read_mark_cells(pd.concat([frame, frame.assign(class_id="5б")]), classes="class_id")
+    frame = table().assign(class_label="5а", note=np.nan)
+    cells = read_mark_cells(
+        pd.concat([frame, frame.assign(class_label="5б")]), classes="class_label"
+    )
     assert cells.frame["note"].isna().all()
 
 
@@ -129,11 +131,13 @@ def test_a_mixture_holds_counts_or_means():
 
 
 def test_a_mean_needs_no_class():
-    frame = table().astype(dict.fromkeys(MARKS, float)).assign(class_id="5а", mean=np.nan, var=1.0)
+    frame = (
+        table().astype(dict.fromkeys(MARKS, float)).assign(class_label="5а", mean=np.nan, var=1.0)
+    )
     frame["var"] = frame["var"].where(frame.index == 6)
     frame.loc[6, ["mean", *MARKS]] = [0.1, *[np.nan] * 4]
-    frame["class_id"] = frame["class_id"].where(frame.index != 6)
-    cells = read_mark_cells(frame, means=("mean", "var"), classes="class_id")
+    frame["class_label"] = frame["class_label"].where(frame.index != 6)
+    cells = read_mark_cells(frame, means=("mean", "var"), classes="class_label")
     assert cells.n_cells == 7
 
 

@@ -1,5 +1,6 @@
 """A region of schools with known truth."""
 
+from resilience.data.simulation.classes import simulate_class_counts
 from resilience.data.simulation.parameters import (
     Assessment,
     MarkInflation,
@@ -18,5 +19,6 @@ __all__ = [
     "PupilIntake",
     "SchoolEffects",
     "SocialPassport",
+    "simulate_class_counts",
     "simulate_region",
 ]

@@ -13,7 +13,7 @@ from resilience.data.simulation.parameters import Assessment
 from resilience.data.simulation.procedures import SUBJECTS, Procedure
 from resilience.data.simulation.pupils import Cohort, Population
 
-__all__ = ["count_marks", "procedure_calendar"]
+__all__ = ["MARKS", "count_marks", "cross_table", "procedure_calendar", "sit_test"]
 
 Integers = npt.NDArray[np.int64]
 MARKS = (2, 3, 4, 5)
@@ -66,25 +66,40 @@ def procedure_calendar(procedures: Sequence[Procedure], years: Sequence[int]) ->
     return pd.DataFrame(rows, columns=names)
 
 
+def sit_test(
+    cohort: Cohort, procedure: Procedure, assessment: Assessment
+) -> tuple[Integers, Integers, Integers]:
+    """Return who sat a test, with raw scores and marks.
+
+    Returns
+    -------
+    who, raw, marks : ndarray of shape (n_participants,)
+        Numbers of the pupils in their cohort, ascending; raw scores; marks 2 to 5.
+    """
+    subject = SUBJECTS.index(procedure.subject)
+    raw = cohort.raw_scores(procedure, subject)
+    marks = cohort.marks(procedure, subject, raw)
+    who = np.arange(len(raw))
+    if procedure.is_vpr:
+        who = np.flatnonzero(cohort.present(procedure.grade, assessment.participation)[:, subject])
+    return who, raw[who], marks[who]
+
+
 def _tabulate(
     cohort: Cohort, procedure: Procedure, assessment: Assessment
 ) -> tuple[Integers, Integers]:
     """Return numbers of pupils by school and mark, and by school and raw score."""
-    subject = SUBJECTS.index(procedure.subject)
-    raw = cohort.raw_scores(procedure, subject)
-    marks = cohort.marks(procedure, subject, raw)
-    school = cohort.school
-    if procedure.is_vpr:
-        present = cohort.present(procedure.grade, assessment.participation)[:, subject]
-        raw, marks, school = raw[present], marks[present], school[present]
+    who, raw, marks = sit_test(cohort, procedure, assessment)
+    school = cohort.school[who]
     n_schools = cohort.population.schools.n_schools
     return (
-        _cross_table(school, marks - MARKS[0], n_schools, len(MARKS)),
-        _cross_table(school, raw, n_schools, procedure.scale.maximum + 1),
+        cross_table(school, marks - MARKS[0], n_schools, len(MARKS)),
+        cross_table(school, raw, n_schools, procedure.scale.maximum + 1),
     )
 
 
-def _cross_table(rows: Integers, columns: Integers, n_rows: int, n_columns: int) -> Integers:
+def cross_table(rows: Integers, columns: Integers, n_rows: int, n_columns: int) -> Integers:
+    """Return how often each pair of a row and a column occurs."""
     flat = np.bincount(rows * n_columns + columns, minlength=n_rows * n_columns)
     return flat.reshape(n_rows, n_columns)
 

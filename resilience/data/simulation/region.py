@@ -36,7 +36,13 @@ from resilience.data.simulation.truth import (
 from resilience.errors import SpecificationError
 from resilience.i18n import text
 
-__all__ = ["RegionParameters", "RegionTables", "simulate_region", "simulate_tables"]
+__all__ = [
+    "RegionParameters",
+    "RegionTables",
+    "draw_population",
+    "simulate_region",
+    "simulate_tables",
+]
 
 SCORE_DIGITS = 4
 
@@ -190,7 +196,7 @@ def simulate_tables(
     RegionTables
         Frames in a fixed order, further ones behind.
     """
-    population = _population(parameters, streams)
+    population = draw_population(parameters, streams)
     years = parameters.network.years
     procedures = counted_procedures(parameters.assessment)
     counts, histograms = count_marks(population, procedures, parameters.assessment, years)
@@ -219,7 +225,8 @@ def simulate_tables(
     return RegionTables(frames=frames, truth=truth)
 
 
-def _population(parameters: RegionParameters, streams: Streams) -> Population:
+def draw_population(parameters: RegionParameters, streams: Streams) -> Population:
+    """Return schools, effects and intake: everything that results of pupils depend on."""
     variances = split_variance(parameters.intake, parameters.effects)
     schools = draw_schools(parameters.network, parameters.intake, streams)
     return Population(

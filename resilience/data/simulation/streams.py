@@ -18,7 +18,8 @@ from resilience.i18n import text
 
 __all__ = ["STREAMS", "Streams"]
 
-# Numbers are for ever: append, never renumber.  The last two belong to tables of later versions.
+# Numbers are for ever: append, never renumber.  `teacher_waves` and `support_programme` belong to
+# tables of later versions.
 STREAMS: Mapping[str, int] = MappingProxyType(
     {
         "network": 0,
@@ -36,6 +37,7 @@ STREAMS: Mapping[str, int] = MappingProxyType(
         "inflation": 12,
         "teacher_waves": 13,
         "support_programme": 14,
+        "classes": 15,
     }
 )
 
