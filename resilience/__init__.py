@@ -30,7 +30,10 @@ _HOMES: dict[str, str] = {
     "read_workbook": "data.workbook",
     "write_template": "data.template",
     "ContextIndex": "context",
+    "Cohort": "value_added",
     "EffectErrors": "value_added",
+    "MarkParts": "value_added",
+    "OrdinalSchoolModel": "value_added",
     "Intake": "value_added",
     "Question": "value_added",
     "Structure": "value_added",
@@ -52,6 +55,9 @@ _HOMES: dict[str, str] = {
 }
 
 __all__ = [
+    "Cohort",
+    "MarkParts",
+    "OrdinalSchoolModel",
     "ContextIndex",
     "Criteria",
     "CrossProducts",

@@ -20,7 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-__all__ = ["CellTerms", "cell_terms", "contracted_third", "mark_probabilities"]
+__all__ = [
+    "CellTerms",
+    "cell_terms",
+    "contracted_third",
+    "mark_information",
+    "mark_probabilities",
+]
 
 Floats = NDArray[np.float64]
 
@@ -85,6 +91,21 @@ def _pieces(b: Floats, n: Floats | None = None) -> _Pieces:
 def mark_probabilities(b: Floats) -> Floats:
     """Return the probability of each mark, shape (m, K), from standardised thresholds (m, K − 1)."""
     return np.asarray(np.exp(_pieces(b).log_p))
+
+
+def mark_information(b: Floats) -> Floats:
+    r"""Return the information of one pupil's mark on the location, 1 being that of the score.
+
+    .. math:: I(b) = \sum_k (\varphi(b_k) - \varphi(b_{k-1}))^2 / (\Phi(b_k) - \Phi(b_{k-1}))
+
+    Parameters
+    ----------
+    b : ndarray of shape (m, K − 1)
+        Thresholds in SD of pupils from the location.
+    """
+    q = _pieces(b)
+    p = np.exp(q.log_p)
+    return np.asarray((((q.a - q.c) ** 2) * p).sum(axis=1))
 
 
 def cell_terms(
