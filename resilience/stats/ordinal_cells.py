@@ -89,7 +89,7 @@ def _pieces(b: Floats, n: Floats | None = None) -> _Pieces:
 
 
 def mark_probabilities(b: Floats) -> Floats:
-    """Return the probability of each mark, shape (m, K), from standardised thresholds (m, K − 1)."""
+    """Return the probability of each mark (m, K) from standardised thresholds (m, K − 1)."""
     return np.asarray(np.exp(_pieces(b).log_p))
 
 
@@ -180,7 +180,9 @@ def _with_spread(G: Floats, H: Floats, b: Floats, scale: Floats) -> tuple[Floats
 def contracted_third(
     zeta: Floats, counts: Floats, covariance: Floats, *, log_spread: Floats | None = None
 ) -> Floats:
-    r"""Return :math:`T_c = \sum_{ab} \Sigma_{ab}\, \partial^3(-\ell)/\partial_a\partial_b\partial_c`.
+    r"""Return the third derivatives of −ℓ contracted with a covariance.
+
+    .. math:: T_c = \sum_{ab} \Sigma_{ab}\, \partial^3(-\ell)/\partial_a\partial_b\partial_c
 
     Cells that hold a mean have zero counts and contribute zero: their third derivative vanishes.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -97,7 +98,7 @@ class OrdinalData:
     @property
     def n_fixed(self) -> int:
         """Thresholds and covariates."""
-        return self.n_thresholds + self.X.shape[1]
+        return int(self.n_thresholds + self.X.shape[1])
 
     @cached_property
     def weighted_counts(self) -> Floats:
@@ -155,7 +156,7 @@ class OrdinalData:
         cuts = [*range(0, self.n_schools, step), self.n_schools]
         return tuple(
             (slice(a, b), slice(int(self.starts[a]), int(self.starts[b])))
-            for a, b in zip(cuts[:-1], cuts[1:], strict=True)
+            for a, b in itertools.pairwise(cuts)
         )
 
     def zeta(self, fixed: Floats, location: Floats) -> Floats:

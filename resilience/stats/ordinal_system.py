@@ -184,12 +184,8 @@ def assemble(data: OrdinalData, scales: Scales, terms: CellTerms) -> System:
     log_det = float(np.log(kappa).sum())
     z = loadings(data, scales)
     for schools, cells in data.blocks:
-        B, E = _school_blocks(
-            data, scales, (reduced[cells], direction, z[cells]), (schools, cells)
-        )
-        log_det += 2.0 * float(
-            np.log(np.diagonal(np.linalg.cholesky(B), axis1=1, axis2=2)).sum()
-        )
+        B, E = _school_blocks(data, scales, (reduced[cells], direction, z[cells]), (schools, cells))
+        log_det += 2.0 * float(np.log(np.diagonal(np.linalg.cholesky(B), axis1=1, axis2=2)).sum())
         inverse[schools] = np.linalg.inv(B)
         carried[schools] = inverse[schools] @ E
         schur -= np.tensordot(E, carried[schools], axes=([0, 1], [0, 1]))

@@ -8,12 +8,19 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from resilience.stats.prediction_errors import EffectErrors
-from resilience.stats.ranking import bands, posterior_ranks
+from resilience.stats.ranking import (
+    RankIntervals,
+    bands,
+    joint_ranks,
+    posterior_ranks,
+)
 from resilience.validation import check_fraction
 
-__all__ = ["coefficient_table", "effects_table"]
+__all__ = ["coefficient_table", "effects_table", "school_ranks"]
 
 Floats = NDArray[np.float64]
+
+_JOINT_UP_TO = 1000  # schools: above, what municipalities share is left out of the table's ranks
 
 
 def effects_table(
@@ -54,7 +61,7 @@ def effects_table(
     Returns
     -------
     DataFrame
-        Sorted by school.
+        In the order given.
     """
     check_fraction(level, argument="level", closed=False)
     conditional = np.sqrt(np.maximum(errors.conditional, 0.0))
@@ -65,7 +72,7 @@ def effects_table(
     )
     with np.errstate(divide="ignore", invalid="ignore"):
         p_above = stats.norm.cdf(np.where(std_error > 0, effect / std_error, np.sign(effect) * 99))
-    rank, (low, high) = posterior_ranks(effect, conditional, level=level, random_state=random_state)
+    rank, (low, high) = school_ranks(effect, errors, level=level, random_state=random_state)
     return pd.DataFrame(
         {
             "school_id": school_id,
@@ -106,3 +113,25 @@ def coefficient_table(
             "conf_high": beta + z * std_error,
         }
     )
+
+
+def school_ranks(
+    effect: Floats, errors: EffectErrors, *, level: float, random_state: int
+) -> tuple[Floats, RankIntervals]:
+    """Return the ranks of the table: by conditional errors, those of outer units included.
+
+    The error of the coefficients cancels in a comparison up to the difference of two leverages;
+    `rank_table` counts it on request.
+    """
+    if errors.shared and len(effect) <= _JOINT_UP_TO:
+        n_draws = max(2000, min(10_000, 1_000_000 // len(effect)))
+        return joint_ranks(
+            effect,
+            errors,
+            coefficients=False,
+            level=level,
+            n_draws=n_draws,
+            random_state=random_state,
+        )
+    conditional = np.sqrt(np.maximum(errors.conditional, 0.0))
+    return posterior_ranks(effect, conditional, level=level, random_state=random_state)

@@ -186,7 +186,7 @@ def _covariates(
 
 
 def _borders(counts: Floats, block: Codes, is_mean: NDArray[np.bool_]) -> Codes:
-    """Number the thresholds of each block; marks that nobody got leave none of their own."""
+    """Return numbers of thresholds of each block; marks that nobody got leave none of their own."""
     n_blocks, k = int(block.max()) + 1, counts.shape[1] - 1
     totals = np.zeros((n_blocks, k + 1))
     np.add.at(totals, block, counts)
@@ -214,7 +214,7 @@ def _borders(counts: Floats, block: Codes, is_mean: NDArray[np.bool_]) -> Codes:
 def _cohorts(
     cells: MarkCells, rows: Codes, column: str | None, size: Floats
 ) -> tuple[Codes, Floats]:
-    """Number the cohorts of each school that stand in two cells or more."""
+    """Return numbers and sizes of the cohorts that stand in two cells of a school or more."""
     alone = np.full(len(rows), -1, dtype=np.int64)
     if column is None:
         return alone, np.ones(len(rows))
@@ -238,10 +238,8 @@ def _cohorts(
 
 def _place_within(school: Codes) -> Codes:
     """Return 0, 1, 2 … within runs of equal, ascending codes."""
-    starts = np.flatnonzero(np.r_[True, school[1:] != school[:-1]]) if len(school) else []
-    return np.arange(len(school)) - np.repeat(starts, np.diff(np.r_[starts, len(school)])).astype(
-        np.int64
-    )
+    _, starts, sizes = np.unique(school, return_index=True, return_counts=True)
+    return np.asarray(np.arange(len(school)) - np.repeat(starts, sizes), dtype=np.int64)
 
 
 def names_of(layout: Layout, blocks: Sequence[int] | Codes) -> tuple[list[object], list[object]]:

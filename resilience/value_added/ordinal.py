@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from resilience.data.design import FormulaColumns, formula_columns
-from resilience.data.mark_cells import MarkCells, read_mark_cells
+from resilience.data.mark_cells import read_mark_cells
 from resilience.errors import DataError, SpecificationError, WeakDataWarning
 from resilience.i18n import text
 from resilience.stats.ordinal import OrdinalFit, fit_ordinal
@@ -56,9 +56,7 @@ class Cohort:
     def __post_init__(self) -> None:
         check_fraction(self.correlation, argument="Cohort.correlation")
         if self.correlation >= 1:
-            raise SpecificationError(
-                text("value_added_marks.correlation", value=self.correlation)
-            )
+            raise SpecificationError(text("value_added_marks.correlation", value=self.correlation))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.stats.ordinal import OrdinalFit, posterior_spread
+from resilience.stats.ordinal import OrdinalFit
 from resilience.stats.ordinal_cells import cell_terms, mark_information, mark_probabilities
+from resilience.stats.ordinal_criterion import posterior_spread
 from resilience.stats.ordinal_data import OrdinalData, RandomParts
 from resilience.stats.ordinal_system import assemble, log_spread, random_location
 from resilience.stats.prediction_errors import EffectErrors
@@ -242,7 +243,7 @@ def _distinct_pupils(own: _Fitted, unit: NDArray[np.int64], n_units: int) -> Flo
     np.maximum.at(largest, pair, layout.size)
     home = np.zeros(len(largest), dtype=np.int64)
     home[pair] = unit
-    return np.bincount(home, weights=largest, minlength=n_units)
+    return np.asarray(np.bincount(home, weights=largest, minlength=n_units), dtype=np.float64)
 
 
 def _school_sums(

@@ -9,17 +9,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import special
 
 from resilience.data.design import design_columns
 from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.results import Convergence, Results
 from resilience.stats.prediction_errors import EffectErrors
-from resilience.stats.ranking import comparative_multiplier, separated_pairs
+from resilience.stats.ranking import bands, comparative_multiplier
+from resilience.value_added.comparisons import (
+    ErrorKind,
+    at_level,
+    comparative_table,
+    pair_table,
+    rank_table,
+)
 from resilience.value_added.preparation import prepare
 from resilience.value_added.question import DataKind, Question, describe_data
 from resilience.value_added.specification import Intake
+from resilience.value_added.targets import Target, sufficiency_table, target_table
 
 if TYPE_CHECKING:
     from formulaic import ModelSpec
@@ -111,42 +118,179 @@ class EffectsResults(Results):
     @cached_property
     def comparative_multiplier(self) -> float:
         """Multiplier k of bars ±k·SD whose gap means a 5 % test of two schools."""
-        return comparative_multiplier(self.school_effects["conditional_sd"].to_numpy())
+        spread = self.school_effects["conditional_sd"].to_numpy(dtype=float)
+        return comparative_multiplier(spread, errors=self.errors, coefficients=False)
 
-    def pairs(self, *, multiplier: float = 1.39) -> pd.DataFrame:
-        """Return all pairs of schools: ``school_id other_id difference p_value separated``.
+    def intervals(
+        self,
+        *,
+        level: float = 0.95,
+        errors: ErrorKind = "prediction",
+        random_state: int = 0,
+    ) -> pd.DataFrame:
+        """Return `school_effects` with the intervals of effects and ranks at another level.
 
-        Both the two-sided test of the difference and the bars rest on the conditional SDs.
+        Parameters
+        ----------
+        level : float
+            Coverage, in (0, 1).  Nothing is fitted anew; ``p_above_zero`` and ``band`` stay.
+        errors : {"prediction", "conditional"}
+            Whether the intervals of the effects include the error of the coefficients.
+        random_state : int
+            Seed of the draws behind the rank intervals of few schools.
+        """
+        return at_level(
+            self.school_effects, self.errors, level=level, kind=errors, random_state=random_state
+        )
+
+    def ranks(
+        self,
+        *,
+        level: float = 0.95,
+        errors: ErrorKind = "prediction",
+        n_draws: int | None = None,
+        random_state: int = 0,
+    ) -> pd.DataFrame:
+        """Return ``school_id rank_expected rank_low rank_high`` of the joint posterior.
+
+        Ranks in `school_effects` take the coefficients as known, as published rankings do; these
+        count their error, which all schools share, and what schools of one municipality share.
+
+        Parameters
+        ----------
+        level : float
+            Coverage of the rank intervals.
+        errors : {"prediction", "conditional"}
+            With or without the error of the coefficients.
+        n_draws : int, optional
+            Joint draws behind the limits: 10,000, fewer above 1,000 schools.
+        random_state : int
+            Seed of the draws.
+
+        References
+        ----------
+        LairdLouis1989.
+        """
+        return rank_table(
+            self.school_effects,
+            self.errors,
+            level=level,
+            kind=errors,
+            n_draws=n_draws,
+            random_state=random_state,
+        )
+
+    def bands(self, *, outer: float = 0.975, inner: float = 0.80) -> pd.DataFrame:
+        """Return ``school_id p_above_zero band`` for other cuts of the probability.
+
+        Parameters
+        ----------
+        outer, inner : float
+            ½ < inner ≤ outer < 1: a school is ``above`` from ``inner`` and ``well_above`` from
+            ``outer``, and below by the mirror image.
+        """
+        table = self.school_effects[["school_id", "p_above_zero"]]
+        return table.assign(band=bands(table["p_above_zero"], outer=outer, inner=inner))
+
+    def comparative_intervals(
+        self, *, level: float = 0.95, errors: ErrorKind = "conditional"
+    ) -> pd.DataFrame:
+        r"""Return ``school_id effect comparative_low comparative_high multiplier``.
+
+        Bars :math:`\hat u_j \pm k s_j`, s the conditional SD, that fail to overlap mean on average
+        a test of two schools at ``1 - level``:
+
+        .. math:: k = z \cdot \mathrm{mean}_{i<j} \mathrm{SD}(\hat u_i - u_i - \hat u_j + u_j) /
+                  (s_i+s_j)
+
+        They compare schools; for one school against zero stand ``conf_low`` and ``conf_high``.
+
+        Parameters
+        ----------
+        level : float
+            One minus the size of the test.
+        errors : {"conditional", "prediction"}
+            Whether the SD of a difference counts the shared error of the coefficients.
+
+        References
+        ----------
+        GoldsteinHealy1995.
+        """
+        return comparative_table(self.school_effects, self.errors, level=level, kind=errors)
+
+    def pairs(self, *, multiplier: float = 1.39, errors: ErrorKind = "conditional") -> pd.DataFrame:
+        r"""Return all pairs: ``school_id other_id difference std_error p_value separated``.
 
         Parameters
         ----------
         multiplier : float
             Of the bars whose gap sets ``separated``, 1.39 by default.
+        errors : {"conditional", "prediction"}
+            ``"conditional"``: coefficients taken as known; ``separated`` is the gap between bars of
+            ±multiplier conditional SDs.  ``"prediction"``: the joint prediction error, of which two
+            schools share a part, :math:`V_{jj} + V_{kk} - 2V_{jk} +
+            (\ell_j-\ell_k)'C(\ell_j-\ell_k)`; ``separated`` is a difference above
+            √2·multiplier of its standard errors.
 
         Raises
         ------
         SpecificationError
             Above 5,000 schools, where the table would have more than twelve million rows.
         """
-        table = self.school_effects
-        if len(table) > 5000:
-            raise SpecificationError(text("value_added.pairs", n=len(table)))
-        first, second = np.triu_indices(len(table), 1)
-        names = table["school_id"].to_numpy()
-        effect, spread = table["effect"].to_numpy(), table["conditional_sd"].to_numpy()
-        difference = effect[first] - effect[second]
-        together = np.hypot(spread[first], spread[second])
-        with np.errstate(divide="ignore", invalid="ignore"):
-            z = np.where(difference == 0.0, 0.0, np.abs(difference) / together)
-        return pd.DataFrame(
-            {
-                "school_id": names[first],
-                "other_id": names[second],
-                "difference": difference,
-                "p_value": 2.0 * special.ndtr(-z),
-                "separated": separated_pairs(effect, spread, multiplier=multiplier),
-            }
+        return pair_table(self.school_effects, self.errors, multiplier=multiplier, kind=errors)
+
+    def sufficiency(
+        self,
+        *,
+        reliability: float | None = None,
+        std_error: float | None = None,
+        half_width: float | None = None,
+        level: float = 0.95,
+    ) -> pd.DataFrame:
+        """Return which schools have data enough, and what the others lack.
+
+        See `resilience.value_added.targets.sufficiency_table` for the formulas.
+
+        Parameters
+        ----------
+        reliability, std_error, half_width : float
+            Exactly one: the reliability, the standard error, or half the width of the interval
+            that is asked for.
+        level : float
+            Coverage of the interval of ``half_width``.
+
+        Returns
+        -------
+        DataFrame
+            ``school_id n_pupils n_years std_error reliability verdict pupils_needed years_needed
+            reason``; verdict ``yes`` or ``insufficient_data``; what is needed is the total, not
+            what is missing, and infinite where no amount would do.
+        """
+        return sufficiency_table(
+            self, reliability=reliability, std_error=std_error, half_width=half_width, level=level
         )
+
+    def predict_effects(
+        self, target: Target = "persistent", *, lag_correlation: float = 0.0
+    ) -> pd.DataFrame:
+        """Return the best prediction of what lasts, of one year, or of the year to come.
+
+        See `resilience.value_added.targets.target_table` for the formulas.
+
+        Parameters
+        ----------
+        target : {"persistent", "last_year", "next_year"} or mapping of {year: weight}
+            The lasting effect; the effect of the last year of the data, of the year after it, or
+            a weighted sum of the effects of years.
+        lag_correlation : float
+            Correlation of the transient effects of neighbouring years, in [0, 1).
+
+        Returns
+        -------
+        DataFrame
+            ``school_id effect conditional_sd std_error reliability prmse target``.
+        """
+        return target_table(self, target, lag_correlation=lag_correlation)
 
     def tidy(self) -> pd.DataFrame:
         """Return the fixed effects, one row per term."""

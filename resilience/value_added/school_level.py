@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -11,21 +12,35 @@ import pandas as pd
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from resilience.data.design import check_outcome, check_rows, formula_columns, learn_columns
+from resilience.data.design import formula_columns
 from resilience.errors import DataError, SpecificationError, WeakDataWarning
-from resilience.i18n import text
-from resilience.stats.mixed import dependent_columns
-from resilience.stats.prediction_errors import EffectErrors
-from resilience.stats.summaries import SummaryData, SummaryFit, fit_summaries
-from resilience.validation import (
-    check_choice,
-    check_columns,
-    check_not_empty,
-    check_numeric,
-    check_positive,
-    check_unique,
+from resilience.i18n import Bilingual, text
+from resilience.stats.summary_data import SharedPupils
+from resilience.stats.summary_fit import SummaryFit, fit_summaries
+from resilience.validation import check_choice
+from resilience.value_added.cohort_prior import (
+    CohortPrior,
+    WithinCorrelation,
+    cohort_estimates,
+    cohort_summary,
 )
 from resilience.value_added.effects import coefficient_table, effects_table
+from resilience.value_added.means_estimates import (
+    MeansEstimates,
+    estimates_of,
+    parts_of,
+    procedure_table,
+    summary_of,
+)
+from resilience.value_added.means_reading import (
+    MeansTable,
+    Procedures,
+    check_correlation,
+    check_prior,
+    pupil_numbers,
+    read_means,
+    sampling_variances,
+)
 from resilience.value_added.question import Question
 from resilience.value_added.results import EffectsResults
 
@@ -44,15 +59,35 @@ class SchoolLevelResults(EffectsResults):
         SD of pupils within schools that the sampling variances rest on (given or estimated); NaN
         where the variances themselves were given.
     n_means : int
-        Rows of the table: schools by years.
+        Rows of the table: schools by years (by procedures).
+    within_correlation : float
+        Correlation of two results of one pupil within schools that means of the same pupils were
+        given; NaN where no means share pupils.
+    procedure_effects : DataFrame
+        ``school_id procedure effect std_error conditional_sd``: lasting effect of each school in
+        each procedure it has; empty with a single procedure.
+    outer_effects : DataFrame
+        ``group unit_id effect std_error``: effects of the level outside the school; empty without
+        it.
     """
 
     pupil_sd: float
     n_means: int
+    within_correlation: float
+    procedure_effects: pd.DataFrame
+    outer_effects: pd.DataFrame
 
     def glance(self) -> pd.DataFrame:
-        """Return the common row with ``pupil_sd`` and ``n_means`` added."""
-        return super().glance().assign(pupil_sd=self.pupil_sd, n_means=self.n_means)
+        """Return the common row, ``pupil_sd``, ``n_means`` and ``within_correlation`` added."""
+        return (
+            super()
+            .glance()
+            .assign(
+                pupil_sd=self.pupil_sd,
+                n_means=self.n_means,
+                within_correlation=self.within_correlation,
+            )
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,25 +96,35 @@ class SchoolLevelModel:
 
     .. math::
 
-       \bar y_{jt} = x_{jt}'\beta + u_j + v_{jt} + \bar e_{jt}, \qquad
-       \mathrm{Var}(\bar e_{jt}) = \sigma^2/n_{jt}
+       \bar y_{jtp} = x_{jtp}'\beta + g_{m(j)} + u_j + v_{jt} + d_{jp} + c_{jtp} + \bar e_{jtp},
+       \qquad \mathrm{Var}(\bar e_{jtp}) = \sigma^2/n_{jtp}
+
+    with the parts that the columns named below can tell apart: municipality, lasting effect of the
+    school, its year, its procedure, and a single procedure of a single year.
 
     Parameters
     ----------
     formula : str
         For instance ``"mean_score ~ low_income"``.
-    group : str
-        School column.
+    group : str or sequence of str
+        School column, or an outer column (municipality) and the school column.
     time : str, optional
         Year column: separates the persistent effect from the transient one.
+    procedure : str or Procedures, optional
+        Several procedures jointly, one row per school × year × procedure.
     variance : str, optional
         Column of sampling variances (squared standard errors).
     n : str, optional
-        Column of numbers of pupils: needed with ``sd``; beside ``variance`` it only fills
-        ``n_pupils``.
+        Column of numbers of pupils: needed with ``sd``; beside ``variance`` it fills ``n_pupils``
+        and scales the covariance of means of the same pupils.
     sd : float, str or "estimate", optional
         SD of pupils within schools: a number, a column, or estimated from the differences between
         years of one school against 1/n (needs ``time``).
+    cohort_prior : str or CohortPrior, optional
+        Means of an earlier procedure of the same pupils, fitted jointly with the outcome.
+    within_correlation : float or WithinCorrelation, optional
+        With ``cohort_prior``: correlation of the two results within schools, in [0, 1), stated or
+        estimated by `within_correlation`.
 
     References
     ----------
@@ -87,11 +132,15 @@ class SchoolLevelModel:
     """
 
     formula: str
-    group: str = "school_id"
+    _: KW_ONLY
+    group: str | Sequence[str] = "school_id"
     time: str | None = None
+    procedure: str | Procedures | None = None
     variance: str | None = None
     n: str | None = None
     sd: float | str | None = None
+    cohort_prior: str | CohortPrior | None = None
+    within_correlation: float | WithinCorrelation | None = None
 
     def fit(
         self,
@@ -105,7 +154,7 @@ class SchoolLevelModel:
         Parameters
         ----------
         data : DataFrame
-            One row per school (and year).
+            One row per school (and year, and procedure).
         method : {"reml", "ml"}
             Criterion.
         random_state : int, optional
@@ -115,43 +164,125 @@ class SchoolLevelModel:
         Returns
         -------
         SchoolLevelResults
-            ``n_pupils`` counts pupil results over all years; without ``n`` it is the number of
-            means.
+            ``n_pupils`` counts pupil results over all years and procedures; without ``n`` it is
+            the number of means.  With ``cohort_prior``, ``fixed_effects`` holds the coefficients
+            at a given latent prior mean, then the slope on it (named like the prior column), then
+            the coefficients of the prior means themselves.
 
         Raises
         ------
         DataError, SpecificationError
             For bad input, with culprit, rule, value and way out.
+
+        Warns
+        -----
+        WeakDataWarning
+            Fewer than 10 schools, a variance that is zero, a fit that did not converge.
         """
         check_choice(method, ("reml", "ml"), argument="method")
+        groups = self._groups()
         self._check_specification()
-        frame, X, terms = self._checked(data)
-        known, inverse_n = self._sampling(frame)
-        codes, labels = pd.factorize(frame[self.group], sort=True)
-        estimated = self.sd == "estimate"
-        summary = SummaryData(
-            X=X,
-            y=frame[formula_columns(self.formula).outcome].to_numpy(dtype=float),
-            school=codes.astype(np.int64),
-            known=known,
-            inverse_n=inverse_n,
+        procedures, prior = self._procedures, self._prior
+        own = [c for c in (self.variance, self.n) if c is not None]
+        if isinstance(self.sd, str) and self.sd != "estimate":
+            own.append(self.sd)
+        table = read_means(
+            data,
+            self.formula,
+            groups=groups,
+            time=self.time,
+            procedures=procedures,
+            used=[*own, *([] if prior is None else prior.columns)],
         )
         with threadpool_limits(limits=1):
-            fitted = fit_summaries(
-                summary, transient=self.time is not None, estimate_sd=estimated, method=method
+            if prior is None:
+                return self._plain(table, groups, method, random_state or 0)
+            return self._joint(table, prior, groups, method, random_state or 0)
+
+    def sensitivity(
+        self,
+        data: pd.DataFrame,
+        correlations: Sequence[float] = (0.5, 0.6, 0.7, 0.8),
+        *,
+        method: Literal["reml", "ml"] = "reml",
+    ) -> pd.DataFrame:
+        """Refit the model under other correlations of pupils' results within schools.
+
+        Parameters
+        ----------
+        data : DataFrame
+            As for `fit`.
+        correlations : sequence of float
+            Of the cohort prior and the outcome, or of the procedures, each in [0, 1).
+        method : {"reml", "ml"}
+            Criterion.
+
+        Returns
+        -------
+        DataFrame
+            ``within_correlation criterion_value variance_between mean_reliability
+            mean_abs_rank_shift n_bands_changed converged``: shifts of the expected ranks and
+            changes of bands are counted against the model as specified.
+
+        Raises
+        ------
+        SpecificationError
+            If no means of the model share pupils, or a correlation lies outside [0, 1).
+        """
+        values = [check_correlation(r, argument="correlations") for r in correlations]
+        if (self._prior is None and self._procedures is None) or not values:
+            raise SpecificationError(text("value_added_means.no_sensitivity"))
+        base = self.fit(data, method=method).school_effects
+        rows = []
+        for value in values:
+            with warnings.catch_warnings():
+                # said once by the fit above; a row says whether it converged
+                warnings.simplefilter("ignore", WeakDataWarning)
+                result = self._at_correlation(value).fit(data, method=method)
+            table = result.school_effects
+            shift = (table["rank_expected"] - base["rank_expected"]).abs().mean()
+            rows.append(
+                {
+                    "within_correlation": value,
+                    "criterion_value": result.criterion,
+                    "variance_between": result.variances["persistent"],
+                    "mean_reliability": float(table["reliability"].mean()),
+                    "mean_abs_rank_shift": float(shift),
+                    "n_bands_changed": int((table["band"] != base["band"]).sum()),
+                    "converged": result.convergence.converged,
+                }
             )
-        self._warn_of_weakness(fitted, len(labels))
-        return self._results(
-            frame,
-            summary,
-            fitted,
-            terms,
-            np.asarray(labels, dtype=object),
-            (method, random_state or 0),
-        )
+        return pd.DataFrame(rows)
+
+    def _at_correlation(self, value: float) -> SchoolLevelModel:
+        if self._prior is not None:
+            return replace(self, within_correlation=value)
+        assert self._procedures is not None
+        return replace(self, procedure=replace(self._procedures, correlation=value))
+
+    @property
+    def _procedures(self) -> Procedures | None:
+        return Procedures(self.procedure) if isinstance(self.procedure, str) else self.procedure
+
+    @property
+    def _prior(self) -> CohortPrior | None:
+        given = self.cohort_prior
+        return CohortPrior(given) if isinstance(given, str) else given
+
+    def _groups(self) -> list[str]:
+        groups = [self.group] if isinstance(self.group, str) else list(self.group)
+        if not 1 <= len(groups) <= 2:
+            raise SpecificationError(
+                text("value_added_means.levels", n=len(groups), groups=", ".join(groups) or "—")
+            )
+        named = [*groups, self.time, None if self._procedures is None else self._procedures.column]
+        for k, name in enumerate(named):
+            if name is not None and name in named[:k]:
+                raise SpecificationError(text("value_added.level_twice", group=repr(name)))
+        return groups
 
     def _check_specification(self) -> None:
-        """Raise unless exactly one way to the sampling variances is given."""
+        """Raise unless the arguments go together."""
         # n goes with sd; beside variance it only counts the pupils of the table
         if (self.variance is None) == (self.sd is None) or (self.sd is not None and self.n is None):
             given = [k for k in ("variance", "n", "sd") if getattr(self, k) is not None]
@@ -160,187 +291,259 @@ class SchoolLevelModel:
             )
         if self.sd == "estimate" and self.time is None:
             raise SpecificationError(text("value_added.sd_estimate"))
+        if self._prior is None:
+            if self.within_correlation is not None:
+                raise SpecificationError(text("value_added_means.correlation_unused"))
+            return
+        if self.within_correlation is None:
+            raise SpecificationError(
+                text("value_added_means.correlation_missing", prior=repr(self._prior.mean))
+            )
+        if self._procedures is not None:
+            raise SpecificationError(text("value_added_means.prior_procedures"))
+        if self.sd == "estimate":
+            raise SpecificationError(text("value_added_means.prior_estimate"))
+        parts = formula_columns(self.formula)
+        if self._prior.mean in (parts.outcome, *parts.variables):
+            raise SpecificationError(
+                text("value_added_means.prior_in_formula", prior=repr(self._prior.mean))
+            )
 
-    def _warn_of_weakness(self, fitted: SummaryFit, n_schools: int) -> None:
-        found = []
-        names = {self.group: fitted.tau2}
-        if self.time is not None:
-            names[f"{self.group}:{self.time}"] = fitted.omega2
-        for name, variance in names.items():
-            if fitted.zero_variance(variance):
+    def _sizes(self, table: MeansTable, n: str | None, unit: str) -> Floats:
+        return np.ones(len(table.y)) if n is None else pupil_numbers(table.frame, n, unit)
+
+    def _plain(
+        self, table: MeansTable, groups: list[str], method: Literal["reml", "ml"], seed: int
+    ) -> SchoolLevelResults:
+        """Fit means without cohort priors."""
+        procedures, unit = self._procedures, groups[-1]
+        sizes = self._sizes(table, self.n, unit)
+        known, inverse_n = np.zeros(len(sizes)), np.zeros(len(sizes))
+        if self.sd == "estimate":
+            if np.ptp(sizes) == 0:
+                column = repr(self.n)
+                raise DataError(
+                    text("value_added.equal_sizes", column=column, n=f"{sizes[0]:g}")
+                )
+            inverse_n = 1.0 / sizes
+        else:
+            known = sampling_variances(
+                table.frame, unit=unit, variance=self.variance, n=self.n, sd=self.sd
+            )
+        parts = parts_of(table, unit, self.time, procedures)
+        shared, correlation = None, float("nan")
+        if procedures is not None:
+            correlation = procedures.correlation
+            cohorts = table.year
+            if procedures.cohort is not None:
+                cohorts = pd.factorize(table.frame[procedures.cohort])[0].astype(np.int64)
+            shared = SharedPupils(cohorts=cohorts, correlation=correlation, sizes=sizes)
+        summary = summary_of(table, parts, known, inverse_n, shared)
+        fit = fit_summaries(summary, estimate_sd=self.sd == "estimate", method=method)
+        estimates = estimates_of(table, parts, fit, groups[0])
+        self._warn_of_weakness(fit, estimates, len(table.schools))
+        result = self._results(table, fit, estimates, groups, (sizes, correlation, seed))
+        return replace(result, procedure_effects=procedure_table(table, parts, fit))
+
+    def _joint(
+        self,
+        table: MeansTable,
+        prior: CohortPrior,
+        groups: list[str],
+        method: Literal["reml", "ml"],
+        seed: int,
+    ) -> SchoolLevelResults:
+        """Fit prior and outcome means together."""
+        unit, given = groups[-1], self.within_correlation
+        value = given.estimate if isinstance(given, WithinCorrelation) else given
+        assert value is not None
+        correlation = check_correlation(value, argument="within_correlation")
+        prior_n, prior_sd = prior.n or self.n, prior.sd if prior.sd is not None else self.sd
+        if prior.variance is None and (prior_n is None or prior_sd is None):
+            raise SpecificationError(text("value_added_means.prior_variance"))
+        summary = cohort_summary(
+            table,
+            prior=check_prior(table, prior.mean, formula_columns(self.formula).outcome),
+            known=(
+                sampling_variances(
+                    table.frame,
+                    unit=unit,
+                    variance=prior.variance,
+                    n=prior_n,
+                    sd=prior_sd,
+                    argument="CohortPrior.sd",
+                ),
+                sampling_variances(
+                    table.frame, unit=unit, variance=self.variance, n=self.n, sd=self.sd
+                ),
+            ),
+            sizes=self._paired_sizes(table, prior_n, unit),
+            correlation=correlation,
+            yearly=self.time is not None,
+        )
+        fit = fit_summaries(summary, method=method)
+        estimates, determined = cohort_estimates(
+            table,
+            fit,
+            prior=prior.mean,
+            group=unit,
+            time=self.time,
+            outer=groups[0] if len(groups) == 2 else "",
+        )
+        more = (
+            []
+            if determined
+            else [text("value_added_means.weak_slope", prior=repr(prior.mean))]
+        )
+        self._warn_of_weakness(fit, estimates, len(table.schools), more)
+        sizes = self._sizes(table, self.n, unit)
+        result = self._results(table, fit, estimates, groups, (sizes, correlation, seed))
+        return replace(result, question=Question("since_grade", prior.grade))
+
+    def _paired_sizes(
+        self, table: MeansTable, prior_n: str | None, unit: str
+    ) -> tuple[Floats, Floats]:
+        """Return pupils behind prior and outcome means; ones unless both are known."""
+        if prior_n is None or self.n is None:
+            return np.ones(len(table.y)), np.ones(len(table.y))
+        return self._sizes(table, prior_n, unit), self._sizes(table, self.n, unit)
+
+    def _warn_of_weakness(
+        self,
+        fit: SummaryFit,
+        estimates: MeansEstimates,
+        n_schools: int,
+        more: Sequence[Bilingual] = (),
+    ) -> None:
+        found = list(more)
+        for name, term, variance, correlation in estimates.variance_rows:
+            if fit.zero_variance(variance) or abs(correlation) > 1.0 - 1e-6:
+                level = name if term == "Intercept" else f"{name}, {term}"
                 found.append(
                     text(
                         "value_added.weak_variance",
-                        group=repr(name),
+                        group=repr(level),
                         variance=f"{variance:.3g}",
                         n=n_schools,
                     )
                 )
-        if self.sd == "estimate" and not fitted.sigma2_std_error < 0.5 * fitted.sigma2:
-            found.append(
-                text(
-                    "value_added.weak_sd",
-                    variance=f"{fitted.sigma2:.4g}",
-                    std_error=f"{fitted.sigma2_std_error:.2g}",
+        if self.sd == "estimate":
+            variance, error = fit.variances.sigma2, fit.sigma2_std_error
+            if not error < 0.5 * variance:
+                found.append(
+                    text(
+                        "value_added.weak_sd",
+                        variance=f"{variance:.4g}",
+                        std_error=f"{error:.2g}",
+                    )
                 )
-            )
-        if not fitted.convergence.converged:
-            gradient = f"{fitted.convergence.gradient_norm:.2g}"
+        if not fit.convergence.converged:
+            gradient = f"{fit.convergence.gradient_norm:.2g}"
             found.append(text("value_added.not_converged", gradient=gradient))
         for wording in found:
-            warnings.warn(WeakDataWarning(wording), stacklevel=3)
-
-    def _checked(self, data: pd.DataFrame) -> tuple[pd.DataFrame, Floats, tuple[str, ...]]:
-        parts = formula_columns(self.formula)
-        check_not_empty(data, table="data")
-        own = [c for c in (self.time, self.variance, self.n) if c is not None]
-        if isinstance(self.sd, str) and self.sd != "estimate":
-            own.append(self.sd)
-        used = [*parts.variables, parts.outcome, self.group, *own]
-        check_columns(data, used, table="data")
-        check_outcome(data, parts, table="data")
-        check_rows(data, used, table="data", unit=self.group)
-        check_unique(data, [self.group, *([self.time] if self.time else [])], table="data")
-        n_groups = data[self.group].nunique()
-        if n_groups < 2:
-            raise DataError(text("value_added.few_groups", group=repr(self.group), n=n_groups))
-        if n_groups < 10:
-            warnings.warn(
-                WeakDataWarning(
-                    text("value_added.weak_groups", group=repr(self.group), n=n_groups)
-                ),
-                stacklevel=3,
-            )
-        self._check_time(data)
-        order = [self.group, *([self.time] if self.time else [])]
-        frame = data.sort_values(order, kind="stable")
-        X, spec = learn_columns(frame, parts)
-        terms = tuple(str(c) for c in spec.column_names)
-        centred = X - X.mean(axis=0) * (np.ptp(X, axis=0) > 0)
-        dependent = dependent_columns(centred.T @ centred, terms)
-        if dependent:
-            raise SpecificationError(
-                text("engine.collinear", columns=", ".join(repr(d) for d in dependent))
-            )
-        if len(X) <= X.shape[1]:
-            raise SpecificationError(text("engine.no_residual", p=X.shape[1], n=len(X)))
-        return frame, X, terms
-
-    def _check_time(self, data: pd.DataFrame) -> None:
-        if self.time is None:
-            return
-        if data[self.time].nunique() < 2:
-            raise DataError(
-                text("value_added.one_time", time=repr(self.time), value=data[self.time].iloc[0])
-            )
-        if int(data.groupby(self.group, observed=True)[self.time].nunique().max()) < 2:
-            raise DataError(text("value_added.one_year_each", time=repr(self.time)))
-
-    def _sampling(self, frame: pd.DataFrame) -> tuple[Floats, Floats]:
-        """Return known sampling variances and 1/n, one of them zeros."""
-        zeros = np.zeros(len(frame))
-        if self.variance is not None:
-            check_numeric(frame, [self.variance], table="data")
-            values = frame[self.variance].to_numpy(dtype=float)
-            self._refuse(frame, values <= 0, self.variance, "value_added.sampling_variance")
-            return values, zeros
-        assert self.n is not None
-        check_numeric(frame, [self.n], table="data")
-        sizes = frame[self.n].to_numpy(dtype=float)
-        self._refuse(frame, sizes < 1, self.n, "value_added.sizes")
-        if self.sd == "estimate":
-            if np.ptp(sizes) == 0:
-                raise DataError(
-                    text("value_added.equal_sizes", column=repr(self.n), n=f"{sizes[0]:g}")
-                )
-            return zeros, 1.0 / sizes
-        if isinstance(self.sd, str):
-            check_numeric(frame, [self.sd], table="data")
-            spread = frame[self.sd].to_numpy(dtype=float)
-            self._refuse(frame, spread <= 0, self.sd, "value_added.sampling_variance")
-            return spread**2 / sizes, zeros
-        assert self.sd is not None
-        sd = check_positive(float(self.sd), argument="sd")
-        return sd**2 / sizes, zeros
-
-    def _refuse(self, frame: pd.DataFrame, bad: NDArray[np.bool_], column: str, key: str) -> None:
-        if bad.any():
-            first = frame.loc[bad, self.group].iloc[0]
-            raise DataError(text(key, column=repr(column), n=int(bad.sum()), unit=first))
+            warnings.warn(WeakDataWarning(wording), stacklevel=4)
 
     def _results(
         self,
-        frame: pd.DataFrame,
-        summary: SummaryData,
-        fitted: SummaryFit,
-        terms: tuple[str, ...],
-        labels: NDArray[np.object_],
-        options: tuple[str, int],
+        table: MeansTable,
+        fit: SummaryFit,
+        estimates: MeansEstimates,
+        groups: list[str],
+        options: tuple[Floats, float, int],
     ) -> SchoolLevelResults:
-        method, random_state = options
-        sizes = np.ones(len(frame)) if self.n is None else frame[self.n].to_numpy(dtype=float)
-        total = summary.by_school(sizes)
-        observed = summary.by_school(sizes * summary.y) / total
-        expected = summary.by_school(sizes * (summary.X @ fitted.beta)) / total
-        years = {"year": frame[self.time].to_numpy()} if self.time is not None else {}
+        sizes, correlation, seed = options
         pupil_sd = float("nan")
         if self.sd == "estimate":
-            pupil_sd = float(np.sqrt(fitted.sigma2))
+            pupil_sd = float(np.sqrt(fit.variances.sigma2))
         elif isinstance(self.sd, float | int):
             pupil_sd = float(self.sd)
-        weight = 1.0 / (fitted.omega2 + fitted.sampling)
-        errors = EffectErrors(
-            conditional=fitted.conditional,
-            leverage=fitted.conditional[:, None] * summary.by_school(weight[:, None] * summary.X),
-            beta_covariance=fitted.beta_covariance,
-        )
         return SchoolLevelResults(
-            formula=self.formula,
-            group=self.group,
+            formula=table.formula,
+            group=groups[-1],
             time=self.time,
-            method=method,
-            criterion=fitted.criterion,
-            fixed_effects=coefficient_table(terms, fitted.beta, fitted.beta_covariance),
-            variance_components=self._variance_table(fitted, pupil_sd),
-            school_effects=effects_table(
-                school_id=labels,
-                effect=fitted.effect,
-                errors=errors,
-                prior_variance=fitted.tau2,
-                n_pupils=np.round(total).astype(np.int64),
-                n_years=np.bincount(summary.school).astype(np.int64),
-                means=(observed, expected),
-                random_state=random_state,
+            method=fit.method,
+            criterion=fit.criterion,
+            fixed_effects=coefficient_table(
+                estimates.terms, estimates.beta, estimates.beta_covariance
             ),
-            school_years=pd.DataFrame(
-                {
-                    "school_id": labels[summary.school],
-                    **years,
-                    "residual": fitted.residual,
-                    "sampling_variance": fitted.sampling,
-                    "n_pupils": np.round(sizes).astype(np.int64),
-                }
-            ).infer_objects(),
+            variance_components=_variance_table(estimates, pupil_sd),
+            school_effects=_effects(table, estimates, sizes, seed),
+            school_years=_school_years(table, estimates, sizes, self.time),
             variances={
-                "persistent": fitted.tau2,
-                "transient": fitted.omega2,
-                "residual": pupil_sd**2 if np.isfinite(pupil_sd) else float("nan"),
+                "persistent": estimates.persistent,
+                "transient": estimates.transient,
+                "residual": pupil_sd**2,
             },
-            convergence=fitted.convergence,
+            convergence=fit.convergence,
             question=Question("since_entry"),
             data_kind="means",
             information=1.0,
-            errors=errors,
-            year_design=summary.X,
+            errors=estimates.errors,
+            year_design=estimates.cells.design,
             pupil_sd=pupil_sd,
-            n_means=len(frame),
+            n_means=len(table.y),
+            within_correlation=correlation,
+            procedure_effects=pd.DataFrame(
+                columns=["school_id", "procedure", "effect", "std_error", "conditional_sd"]
+            ),
+            outer_effects=_outer_table(table, estimates, groups[0]),
         )
 
-    def _variance_table(self, fitted: SummaryFit, pupil_sd: float) -> pd.DataFrame:
-        rows = [(self.group, "Intercept", fitted.tau2)]
-        if self.time is not None:
-            rows.append((f"{self.group}:{self.time}", "Intercept", fitted.omega2))
-        if np.isfinite(pupil_sd):
-            rows.append(("residual", "", pupil_sd**2))
-        table = pd.DataFrame(rows, columns=["group", "term", "variance"])
-        return table.assign(std_dev=np.sqrt(table["variance"]), correlation=np.nan)
+
+def _effects(
+    table: MeansTable, estimates: MeansEstimates, sizes: Floats, seed: int
+) -> pd.DataFrame:
+    total = np.bincount(table.school, weights=sizes)
+    observed, expected = (
+        np.bincount(table.school, weights=sizes * v) / total for v in (table.y, estimates.expected)
+    )
+    _, first = np.unique(table.cells, return_index=True)
+    return effects_table(
+        school_id=table.schools,
+        effect=estimates.effect,
+        errors=estimates.errors,
+        prior_variance=estimates.persistent,
+        n_pupils=np.round(total).astype(np.int64),
+        n_years=np.bincount(table.school[first]).astype(np.int64),
+        means=(observed, expected),
+        random_state=seed,
+    )
+
+
+def _school_years(
+    table: MeansTable, estimates: MeansEstimates, sizes: Floats, time: str | None
+) -> pd.DataFrame:
+    """Return each school-year as one unshrunken measure of its effect."""
+    _, first = np.unique(table.cells, return_index=True)
+    years = {} if time is None else {"year": table.frame[time].to_numpy()[first]}
+    return pd.DataFrame(
+        {
+            "school_id": table.schools[table.school[first]],
+            **years,
+            "residual": estimates.cells.residual,
+            "sampling_variance": estimates.cells.sampling_variance,
+            "n_pupils": np.round(np.bincount(table.cells, weights=sizes)).astype(np.int64),
+        }
+    ).infer_objects()
+
+
+def _variance_table(estimates: MeansEstimates, pupil_sd: float) -> pd.DataFrame:
+    rows = list(estimates.variance_rows)
+    if np.isfinite(pupil_sd):
+        rows.append(("residual", "", pupil_sd**2, float("nan")))
+    table = pd.DataFrame(rows, columns=["group", "term", "variance", "correlation"])
+    table.insert(3, "std_dev", np.sqrt(table["variance"]))
+    return table
+
+
+def _outer_table(table: MeansTable, estimates: MeansEstimates, group: str) -> pd.DataFrame:
+    if estimates.outer is None:
+        return pd.DataFrame(columns=["group", "unit_id", "effect", "std_error"])
+    return pd.DataFrame(
+        {
+            "group": group,
+            "unit_id": table.outers,
+            "effect": estimates.outer.effect,
+            "std_error": np.sqrt(estimates.outer.prediction),
+        }
+    ).infer_objects()
