@@ -7,6 +7,7 @@ way out; nothing is repaired or dropped.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,8 +15,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.data.mark_rows import Places, Roles, check_arguments, checked_rows
-from resilience.errors import DataError
+from resilience.data.mark_rows import (
+    Places,
+    Roles,
+    check_arguments,
+    checked_rows,
+    look_like_per_cents,
+)
+from resilience.errors import DataError, WeakDataWarning
 from resilience.i18n import text
 from resilience.validation import shorten
 
@@ -122,6 +129,11 @@ def read_mark_cells(
     ------
     DataError, SpecificationError
         For bad input, with culprit, rule, value and way out.
+
+    Warns
+    -----
+    WeakDataWarning
+        Whole numbers in all rows sum to about 100 and no participants are named.
     """
     roles = Roles(
         group=group,
@@ -136,6 +148,9 @@ def read_mark_cells(
     )
     names = check_arguments(roles)
     rows = checked_rows(data, roles)
+    if look_like_per_cents(rows.counts, roles):
+        # the reader's caller is a model's fit, whose caller is meant
+        warnings.warn(WeakDataWarning(text("mark_cells.maybe_per_cents")), stacklevel=3)
     school, school_labels = _codes(data, group)
     year, year_labels = _codes(data, time)
     test, test_labels = _codes(data, procedure)

@@ -13,7 +13,14 @@ from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.validation import check_columns, check_not_empty, check_numeric
 
-__all__ = ["MarkRows", "Places", "Roles", "check_arguments", "checked_rows"]
+__all__ = [
+    "MarkRows",
+    "Places",
+    "Roles",
+    "check_arguments",
+    "checked_rows",
+    "look_like_per_cents",
+]
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -26,6 +33,8 @@ _WHOLE = 1e-6
 # Per cents rounded to one decimal each, and shares rounded to two, still sum to 100 and 1 so well.
 _NEAR_100, _NEAR_1 = 0.5, 0.025
 _NEARLY_ALL = 0.9
+# So many cells in a row have about 100 pupils each by design only, or are per cents.
+_SUSPICIOUS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +195,16 @@ def checked_rows(data: pd.DataFrame, roles: Roles) -> MarkRows:
     return MarkRows(
         counts=counts, participants=participants, mean=mean, variance=variance, is_mean=is_mean
     )
+
+
+def look_like_per_cents(counts: Floats, roles: Roles) -> bool:
+    """Return whether whole counts, never compared with participants, all sum to about 100."""
+    if roles.participants is not None or len(roles.marks) == 1:
+        return False
+    total = counts.sum(axis=1)
+    total = total[total > 0]
+    near = np.abs(total - 100) <= len(roles.marks) / 2
+    return bool(len(total) >= _SUSPICIOUS and near.all())
 
 
 def _numbers(data: pd.DataFrame, column: str | None) -> Floats:

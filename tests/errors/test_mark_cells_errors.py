@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from resilience.data.mark_cells import read_mark_cells
-from resilience.errors import DataError, SpecificationError
+from resilience.errors import DataError, SpecificationError, WeakDataWarning
 
 MARKS = ["n_2", "n_3", "n_4", "n_5"]
 
@@ -392,7 +392,7 @@ CASES = {
     "a year twice": (
         lambda: read(pd.concat([table(), table().iloc[[5]]])),
         DataError,
-        [FIFTH, "stands in 2 rows", "set classes="],
+        [FIFTH, "stands in 2 rows", "add them up (classes="],
         [FIFTH_RU, "строк 2", "classes="],
     ),
     "a class twice": (
@@ -547,7 +547,20 @@ def test_pandas_nullable_integers_are_refused_like_numpy_ones():
 def test_counts_of_exactly_a_hundred_pupils_are_not_taken_for_per_cents():
     frame = whole_per_cents()
     assert (checked(frame.assign(n_participants=100)).n == 100).all()
-    assert (read(frame).n == 100).all()
+
+
+@pytest.mark.parametrize("frame", [whole_per_cents(), rounded_per_cents()])
+def test_sums_of_a_hundred_everywhere_warn_where_participants_are_not_named(frame):
+    with pytest.warns(
+        WeakDataWarning, match=r"sum to about 100 in every row.*participants="
+    ) as seen:
+        cells = read(frame)
+    assert cells.n_cells == 12
+    assert "как у процентов" in seen[0].message.localized("ru")
+    # one school of another size, or four cells only, and there is nothing to suspect
+    other = frame.assign(n_3=frame["n_3"].where(frame.index != 3, 50))
+    assert read(other).n_cells == 12
+    assert read(frame.query("school_id != 'S3' and year == 2023")).n_cells == 4
 
 
 def test_one_wrong_sum_among_cells_of_a_hundred_is_a_wrong_sum():
