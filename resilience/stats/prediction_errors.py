@@ -33,7 +33,7 @@ from numpy.typing import ArrayLike, NDArray
 from resilience.errors import DataError
 from resilience.i18n import text
 
-__all__ = ["EffectErrors"]
+__all__ = ["EffectErrors", "coefficient_half"]
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -107,7 +107,7 @@ class EffectErrors:
         """Leverages times a root of the coefficients' covariance, shape (n_schools, p)."""
         if self.coefficient_part is not None:
             return self.coefficient_part
-        return np.asarray(self.leverage @ _root(self.beta_covariance))
+        return coefficient_half(self.leverage, self.beta_covariance)
 
     @cached_property
     def prediction(self) -> Floats:
@@ -176,7 +176,13 @@ class EffectErrors:
         last = np.append(across, self.prediction[school])
         return np.vstack([np.column_stack([C, across]), last])
 
-    def draws(self, n_draws: int, *, random_state: int = 0, coefficients: bool = True) -> Floats:
+    def draws(
+        self,
+        n_draws: int,
+        *,
+        random_state: int | np.random.Generator = 0,
+        coefficients: bool = True,
+    ) -> Floats:
         """Return joint draws of the effects' errors, shape (n_draws, n_schools).
 
         Added to the effects they are draws from the joint posterior.
@@ -185,8 +191,8 @@ class EffectErrors:
         ----------
         n_draws : int
             Number of draws.
-        random_state : int
-            Seed.
+        random_state : int or numpy Generator
+            Seed, or a generator to go on from.
         coefficients : bool
             Whether the shared error of the coefficients counts.
         """
@@ -204,7 +210,17 @@ class EffectErrors:
         return found
 
 
-def _root(covariance: Floats) -> Floats:
-    """Return R with RR' = C, also where C is singular."""
-    values, vectors = np.linalg.eigh(0.5 * (covariance + np.transpose(covariance)))
-    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
+def coefficient_half(leverage: Floats, beta_covariance: Floats) -> Floats:
+    r"""Return :math:`\ell'R` with :math:`RR' = C`, also where C is singular.
+
+    The squares of a row add up to the part of the error variance that the coefficients bring.
+
+    Parameters
+    ----------
+    leverage : ndarray of shape (n, p)
+        Rows :math:`\ell'`.
+    beta_covariance : ndarray of shape (p, p)
+        C.
+    """
+    values, vectors = np.linalg.eigh(0.5 * (beta_covariance + np.transpose(beta_covariance)))
+    return np.asarray(leverage @ (vectors * np.sqrt(np.maximum(values, 0.0))))

@@ -218,7 +218,8 @@ def test_school_level_augment_joins_the_effects(pupils):
 def test_pairs_by_hand(result):
     table = result.school_effects
     pairs = result.pairs(multiplier=2.0)
-    assert list(pairs.columns) == ["school_id", "other_id", "difference", "p_value", "separated"]
+    columns = ["school_id", "other_id", "difference", "std_error", "p_value", "separated"]
+    assert list(pairs.columns) == columns
     assert len(pairs) == 24 * 23 / 2
     last = pairs.iloc[-1]
     assert (last["school_id"], last["other_id"]) == ("S22", "S23")
@@ -226,7 +227,10 @@ def test_pairs_by_hand(result):
     assert last["difference"] == pytest.approx(one["effect"] - other["effect"])
     bars = 2.0 * (one["conditional_sd"] + other["conditional_sd"])
     assert last["separated"] == (abs(last["difference"]) > bars)
-    z = abs(last["difference"]) / np.hypot(one["conditional_sd"], other["conditional_sd"])
+    assert last["std_error"] == pytest.approx(
+        np.hypot(one["conditional_sd"], other["conditional_sd"])
+    )
+    z = abs(last["difference"]) / last["std_error"]
     assert last["p_value"] == pytest.approx(math.erfc(z / np.sqrt(2)), rel=1e-10)
 
 
