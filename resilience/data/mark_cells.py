@@ -235,6 +235,7 @@ def _check_cells(
                 "mark_cells.both_in_classes",
                 place=places.row(first[mixed[0]]),
                 n=int(n_means[mixed[0]]),
+                rows=int(grouping.sizes[mixed[0]]),
             )
         )
     # one row may be the whole cell, several need their classes

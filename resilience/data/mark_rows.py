@@ -329,20 +329,20 @@ class _RowChecks:
         if len(marks) == 1 or not all(_MARK_COLUMN.fullmatch(c) for c in marks):
             return
         for name in data.columns:
-            if name in marks or not (isinstance(name, str) and _MARK_COLUMN.fullmatch(name)):
+            match = _MARK_COLUMN.fullmatch(name) if isinstance(name, str) else None
+            if name in marks or match is None:
                 continue
             values = pd.to_numeric(data[name], errors="coerce").to_numpy(dtype=float, na_value=0.0)
             values = np.nan_to_num(values)
-            if (values != 0).any():
-                raise DataError(
-                    text(
-                        "mark_cells.extra_mark",
-                        column=repr(name),
-                        n=f"{values.sum():g}",
-                        place=self.places.row(np.argmax(values != 0)),
-                        marks=_quoted(marks),
-                    )
-                )
+            found = {
+                "column": repr(name),
+                "n": f"{values.sum():g}",
+                "place": self.places.row(np.argmax(values != 0)),
+            }
+            if values.any() and LOWEST <= int(match[1]) <= HIGHEST:
+                raise DataError(text("mark_cells.left_out", marks=_quoted(marks), **found))
+            if values.any():
+                raise DataError(text("mark_cells.extra_mark", **found))
 
     def totals(self, counts: Floats, participants: Floats, is_mean: Flags) -> None:
         """Want marks that sum to the participants, and no part above the whole."""
