@@ -27,6 +27,7 @@ __all__ = ["Cohort", "MarkParts", "OrdinalSchoolModel"]
 
 Floats = NDArray[np.float64]
 
+_CLASSES = "class_label"
 _REFITS = 6  # of the unit of means beside counts
 _UNIT_TOLERANCE = 1e-5
 
@@ -152,7 +153,8 @@ class OrdinalSchoolModel:
         Parameters
         ----------
         data : DataFrame
-            One row per school, year and procedure.
+            One row per school, year and procedure; or per class of these, where the table has the
+            column ``class_label``: the classes of a cell are added up.
         method : {"reml", "ml"}
             ``reml`` integrates thresholds and coefficients out with the effects; ``ml`` maximises
             over them, for likelihood-ratio tests of covariates.  Both by Laplace.
@@ -186,6 +188,7 @@ class OrdinalSchoolModel:
             means=self.means,
             covariates=columns.variables,
             cohort=self.cohort.column if self.cohort else None,
+            classes=_CLASSES if _CLASSES in data.columns else None,
         )
         if len(cells.school_labels) < 2:
             raise DataError(

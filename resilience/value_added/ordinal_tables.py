@@ -117,19 +117,13 @@ def ordinal_results(
         means=means,
         random_state=random_state,
     )
-    n = own.n_thresholds
-    factor = 1.0 / (unit * layout.scale)
     return OrdinalSchoolResults(
         formula=formula,
         group=group,
         time=time,
         method=method,
         criterion=fitted.state.criterion,
-        fixed_effects=coefficient_table(
-            layout.terms,
-            own.beta * factor,
-            fitted.covariance[n:, n:] * np.outer(factor, factor),
-        ),
+        fixed_effects=_coefficients(own),
         variance_components=_variance_table(own, group, time, procedure),
         school_effects=table,
         school_years=years,
@@ -154,6 +148,13 @@ def ordinal_results(
         correlation=correlation,
         state=state,
     )
+
+
+def _coefficients(own: _Fitted) -> pd.DataFrame:
+    n = own.n_thresholds
+    factor = 1.0 / (own.unit * own.layout.scale)
+    covariance = own.fit.covariance[n:, n:] * np.outer(factor, factor)
+    return coefficient_table(own.layout.terms, own.beta * factor, covariance)
 
 
 def _parts_of(fitted: OrdinalFit) -> RandomParts:
