@@ -24,12 +24,10 @@ from resilience.value_added.cohort_prior import (
     cohort_estimates,
     cohort_summary,
 )
-from resilience.value_added.effects import coefficient_table, effects_table
 from resilience.value_added.means_estimates import (
     MeansEstimates,
     estimates_of,
     parts_of,
-    procedure_table,
     summary_of,
 )
 from resilience.value_added.means_reading import (
@@ -41,53 +39,12 @@ from resilience.value_added.means_reading import (
     read_means,
     sampling_variances,
 )
+from resilience.value_added.means_results import SchoolLevelResults, results_of
 from resilience.value_added.question import Question
-from resilience.value_added.results import EffectsResults
 
 __all__ = ["SchoolLevelModel", "SchoolLevelResults"]
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class SchoolLevelResults(EffectsResults):
-    """Results of `SchoolLevelModel`.
-
-    Attributes
-    ----------
-    pupil_sd : float
-        SD of pupils within schools that the sampling variances rest on (given or estimated); NaN
-        where the variances themselves were given.
-    n_means : int
-        Rows of the table: schools by years (by procedures).
-    within_correlation : float
-        Correlation of two results of one pupil within schools that means of the same pupils were
-        given; NaN where no means share pupils.
-    procedure_effects : DataFrame
-        ``school_id procedure effect std_error conditional_sd``: lasting effect of each school in
-        each procedure it has; empty with a single procedure.
-    outer_effects : DataFrame
-        ``group unit_id effect std_error``: effects of the level outside the school; empty without
-        it.
-    """
-
-    pupil_sd: float
-    n_means: int
-    within_correlation: float
-    procedure_effects: pd.DataFrame
-    outer_effects: pd.DataFrame
-
-    def glance(self) -> pd.DataFrame:
-        """Return the common row, ``pupil_sd``, ``n_means`` and ``within_correlation`` added."""
-        return (
-            super()
-            .glance()
-            .assign(
-                pupil_sd=self.pupil_sd,
-                n_means=self.n_means,
-                within_correlation=self.within_correlation,
-            )
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,9 +279,7 @@ class SchoolLevelModel:
         if self.sd == "estimate":
             if np.ptp(sizes) == 0:
                 column = repr(self.n)
-                raise DataError(
-                    text("value_added.equal_sizes", column=column, n=f"{sizes[0]:g}")
-                )
+                raise DataError(text("value_added.equal_sizes", column=column, n=f"{sizes[0]:g}"))
             inverse_n = 1.0 / sizes
         else:
             known = sampling_variances(
@@ -342,8 +297,18 @@ class SchoolLevelModel:
         fit = fit_summaries(summary, estimate_sd=self.sd == "estimate", method=method)
         estimates = estimates_of(table, parts, fit, groups[0])
         self._warn_of_weakness(fit, estimates, len(table.schools))
-        result = self._results(table, fit, estimates, groups, (sizes, correlation, seed))
-        return replace(result, procedure_effects=procedure_table(table, parts, fit))
+        return results_of(
+            table,
+            fit,
+            estimates,
+            groups=groups,
+            time=self.time,
+            pupil_sd=self._pupil_sd(fit),
+            sizes=sizes,
+            correlation=correlation,
+            question=Question("since_entry"),
+            random_state=seed,
+        )
 
     def _joint(
         self,
@@ -390,15 +355,26 @@ class SchoolLevelModel:
             time=self.time,
             outer=groups[0] if len(groups) == 2 else "",
         )
-        more = (
-            []
-            if determined
-            else [text("value_added_means.weak_slope", prior=repr(prior.mean))]
-        )
+        more = [] if determined else [text("value_added_means.weak_slope", prior=repr(prior.mean))]
         self._warn_of_weakness(fit, estimates, len(table.schools), more)
-        sizes = self._sizes(table, self.n, unit)
-        result = self._results(table, fit, estimates, groups, (sizes, correlation, seed))
-        return replace(result, question=Question("since_grade", prior.grade))
+        return results_of(
+            table,
+            fit,
+            estimates,
+            groups=groups,
+            time=self.time,
+            pupil_sd=self._pupil_sd(fit),
+            sizes=self._sizes(table, self.n, unit),
+            correlation=correlation,
+            question=Question("since_grade", prior.grade),
+            random_state=seed,
+        )
+
+    def _pupil_sd(self, fit: SummaryFit) -> float:
+        """Return the SD of pupils given or estimated; NaN where the variances were given."""
+        if self.sd == "estimate":
+            return float(np.sqrt(fit.variances.sigma2))
+        return float(self.sd) if isinstance(self.sd, float | int) else float("nan")
 
     def _paired_sizes(
         self, table: MeansTable, prior_n: str | None, unit: str
@@ -416,17 +392,19 @@ class SchoolLevelModel:
         more: Sequence[Bilingual] = (),
     ) -> None:
         found = list(more)
-        for name, term, variance, correlation in estimates.variance_rows:
-            if fit.zero_variance(variance) or abs(correlation) > 1.0 - 1e-6:
-                level = name if term == "Intercept" else f"{name}, {term}"
-                found.append(
-                    text(
-                        "value_added.weak_variance",
-                        group=repr(level),
-                        variance=f"{variance:.3g}",
-                        n=n_schools,
-                    )
+        weak = [row for row in estimates.variance_rows if row.singular]
+        if fit.convergence.singular and not weak:
+            weak = estimates.variance_rows[:1]  # a covariance without a zero that has no inverse
+        for row in weak:
+            level = row.group if row.term == "Intercept" else f"{row.group}, {row.term}"
+            found.append(
+                text(
+                    "value_added.weak_variance",
+                    group=repr(level),
+                    variance=f"{row.variance:.3g}",
+                    n=n_schools,
                 )
+            )
         if self.sd == "estimate":
             variance, error = fit.variances.sigma2, fit.sigma2_std_error
             if not error < 0.5 * variance:
@@ -442,108 +420,3 @@ class SchoolLevelModel:
             found.append(text("value_added.not_converged", gradient=gradient))
         for wording in found:
             warnings.warn(WeakDataWarning(wording), stacklevel=4)
-
-    def _results(
-        self,
-        table: MeansTable,
-        fit: SummaryFit,
-        estimates: MeansEstimates,
-        groups: list[str],
-        options: tuple[Floats, float, int],
-    ) -> SchoolLevelResults:
-        sizes, correlation, seed = options
-        pupil_sd = float("nan")
-        if self.sd == "estimate":
-            pupil_sd = float(np.sqrt(fit.variances.sigma2))
-        elif isinstance(self.sd, float | int):
-            pupil_sd = float(self.sd)
-        return SchoolLevelResults(
-            formula=table.formula,
-            group=groups[-1],
-            time=self.time,
-            method=fit.method,
-            criterion=fit.criterion,
-            fixed_effects=coefficient_table(
-                estimates.terms, estimates.beta, estimates.beta_covariance
-            ),
-            variance_components=_variance_table(estimates, pupil_sd),
-            school_effects=_effects(table, estimates, sizes, seed),
-            school_years=_school_years(table, estimates, sizes, self.time),
-            variances={
-                "persistent": estimates.persistent,
-                "transient": estimates.transient,
-                "residual": pupil_sd**2,
-            },
-            convergence=fit.convergence,
-            question=Question("since_entry"),
-            data_kind="means",
-            information=1.0,
-            errors=estimates.errors,
-            year_design=estimates.cells.design,
-            pupil_sd=pupil_sd,
-            n_means=len(table.y),
-            within_correlation=correlation,
-            procedure_effects=pd.DataFrame(
-                columns=["school_id", "procedure", "effect", "std_error", "conditional_sd"]
-            ),
-            outer_effects=_outer_table(table, estimates, groups[0]),
-        )
-
-
-def _effects(
-    table: MeansTable, estimates: MeansEstimates, sizes: Floats, seed: int
-) -> pd.DataFrame:
-    total = np.bincount(table.school, weights=sizes)
-    observed, expected = (
-        np.bincount(table.school, weights=sizes * v) / total for v in (table.y, estimates.expected)
-    )
-    _, first = np.unique(table.cells, return_index=True)
-    return effects_table(
-        school_id=table.schools,
-        effect=estimates.effect,
-        errors=estimates.errors,
-        prior_variance=estimates.persistent,
-        n_pupils=np.round(total).astype(np.int64),
-        n_years=np.bincount(table.school[first]).astype(np.int64),
-        means=(observed, expected),
-        random_state=seed,
-    )
-
-
-def _school_years(
-    table: MeansTable, estimates: MeansEstimates, sizes: Floats, time: str | None
-) -> pd.DataFrame:
-    """Return each school-year as one unshrunken measure of its effect."""
-    _, first = np.unique(table.cells, return_index=True)
-    years = {} if time is None else {"year": table.frame[time].to_numpy()[first]}
-    return pd.DataFrame(
-        {
-            "school_id": table.schools[table.school[first]],
-            **years,
-            "residual": estimates.cells.residual,
-            "sampling_variance": estimates.cells.sampling_variance,
-            "n_pupils": np.round(np.bincount(table.cells, weights=sizes)).astype(np.int64),
-        }
-    ).infer_objects()
-
-
-def _variance_table(estimates: MeansEstimates, pupil_sd: float) -> pd.DataFrame:
-    rows = list(estimates.variance_rows)
-    if np.isfinite(pupil_sd):
-        rows.append(("residual", "", pupil_sd**2, float("nan")))
-    table = pd.DataFrame(rows, columns=["group", "term", "variance", "correlation"])
-    table.insert(3, "std_dev", np.sqrt(table["variance"]))
-    return table
-
-
-def _outer_table(table: MeansTable, estimates: MeansEstimates, group: str) -> pd.DataFrame:
-    if estimates.outer is None:
-        return pd.DataFrame(columns=["group", "unit_id", "effect", "std_error"])
-    return pd.DataFrame(
-        {
-            "group": group,
-            "unit_id": table.outers,
-            "effect": estimates.outer.effect,
-            "std_error": np.sqrt(estimates.outer.prediction),
-        }
-    ).infer_objects()

@@ -1,48 +1,171 @@
-"""The model of published means against a dense likelihood, and its room in front of it."""
+"""The model of published means against a dense likelihood, for every structure it knows."""
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
-import pytest
-import statsmodels.api as sm
+from dataclasses import replace
 
-import resilience as rs
-from resilience.stats.summaries import SummaryData, fit_summaries, summary_criterion
+import numpy as np
+import pytest
+
+from resilience.stats.summary_data import (
+    Component,
+    Outer,
+    SharedPupils,
+    SummaryData,
+    Variances,
+)
+from resilience.stats.summary_fit import Target, fit_summaries, summary_criterion
 
 # Both sides are double precision on a hundred rows: 1e-8 leaves four digits above rounding.
 RELATIVE = 1e-8
 
+N_SCHOOLS = 30
 
-def means(seed, *, estimate=False):
-    """Means of 30 schools over one to four years, unsorted sizes from 3 to 80 pupils."""
+
+def means(seed, structure):
+    """Means of 30 schools in 8 municipalities: years and procedures come and go, sizes vary.
+
+    Returns the data with everything the structure asks for, rows sorted by school.
+    """
     rng = np.random.default_rng(seed)
-    school = np.repeat(np.arange(30), rng.integers(1, 5, size=30))
+    full = [(s, t, p) for s in range(N_SCHOOLS) for t in range(3) for p in range(3)]
+    if structure in ("years", "estimated", "one year"):
+        full = [cell for cell in full if cell[2] == 0]
+    if structure == "one year":
+        full = [cell for cell in full if cell[1] == 0]
+    kept = [cell for cell in full if structure == "one year" or cell[1] == 0 or rng.random() < 0.7]
+    school, year, procedure = (np.array(column) for column in zip(*kept, strict=True))
     n = rng.integers(3, 80, size=len(school)).astype(float)
-    X = np.column_stack([np.ones(len(school)), rng.normal(size=len(school))])
-    y = X @ [500.0, 8.0] + 5.0 * rng.normal(size=30)[school]
-    y = y + 3.0 * rng.normal(size=len(school)) + rng.normal(size=len(school)) * 30 / np.sqrt(n)
-    return SummaryData(
+    index = rng.normal(size=N_SCHOOLS)[school] + 50.0
+    X = np.column_stack([np.ones(len(school)), index, procedure == 1, procedure == 2])
+    X = X[:, : 2 if structure in ("years", "estimated", "one year") else 4].astype(float)
+    y = 100.0 + 8.0 * index + 5.0 * rng.normal(size=N_SCHOOLS)[school]
+    y = y + 4.0 * rng.normal(size=8)[school % 8] + 3.0 * rng.normal(size=len(school))
+    y = y + 3.0 * rng.normal(size=(N_SCHOOLS, 3))[school, procedure]
+    y = y + rng.normal(size=len(school)) * 30 / np.sqrt(n)
+    whole, years = Component(), Component(units=year)
+    procedures, cells = Component(units=procedure), Component(units=3 * year + procedure)
+    shared = SharedPupils(cohorts=year, correlation=0.5, sizes=n)
+    municipality = Outer(of_school=np.arange(N_SCHOOLS) % 8)
+    pair = procedure % 2  # stands for the prior and the outcome mean of a cohort
+    estimate = structure in ("estimated", "shared and estimated")
+    data = SummaryData(
         X=X,
         y=y,
-        school=school.astype(np.int64),
+        school=school,
         known=np.zeros(len(n)) if estimate else 900.0 / n,
         inverse_n=1.0 / n if estimate else np.zeros(len(n)),
     )
+    more = {
+        "one year": {"components": (whole,)},
+        "years": {"components": (whole, years)},
+        "estimated": {"components": (whole, years)},
+        "shared and estimated": {"components": (whole, years, procedures), "shared": shared},
+        "procedures": {"components": (whole, years, procedures, cells), "shared": shared},
+        "unstructured": {
+            "components": (Component(traits=procedure, size=3), years, cells),
+            "shared": shared,
+        },
+        "municipality": {"components": (whole, years, procedures), "outer": municipality},
+        "pair": {
+            "components": (
+                Component(traits=pair, size=2),
+                Component(units=year, traits=pair, size=2),
+            ),
+            "outer": replace(municipality, traits=pair, size=2),
+            "shared": replace(shared, correlation=0.7),
+        },
+    }
+    return replace(data, **more[structure]), estimate
 
 
-def dense(data, tau2, omega2, sigma2):
-    same = data.school[:, None] == data.school[None, :]
-    own = omega2 + data.known + sigma2 * data.inverse_n
-    V = tau2 * same + np.diag(own)
+STRUCTURES = [
+    "one year",
+    "years",
+    "estimated",
+    "shared and estimated",
+    "procedures",
+    "unstructured",
+    "municipality",
+    "pair",
+]
+
+
+def covariances(rng, sizes):
+    found = []
+    for size in sizes:
+        root = rng.normal(size=(size, size)) * 4.0
+        found.append(root @ root.T)
+    return tuple(found)
+
+
+def some_variances(data, rng, estimate):
+    outer = covariances(rng, [0 if data.outer is None else data.outer.size])[0]
+    return Variances(
+        components=covariances(rng, [c.size for c in data.components]),
+        outer=outer,
+        sigma2=rng.uniform(300.0, 2000.0) if estimate else 0.0,
+    )
+
+
+def indicators(data):
+    """Return, per covariance, the matrix of rows by (unit × trait) and the number of units."""
+    found = []
+    n = len(data.y)
+    for part in data.components:
+        units = np.zeros(n, int) if part.units is None else part.units
+        traits = np.zeros(n, int) if part.traits is None else part.traits
+        labels = sorted(set(zip(data.school, units, strict=True)))
+        found.append(
+            (
+                labels,
+                np.array([labels.index(k) for k in zip(data.school, units, strict=True)]),
+                traits,
+            )
+        )
+    if data.outer is not None:
+        unit = data.outer.of_school[data.school]
+        traits = np.zeros(n, int) if data.outer.traits is None else data.outer.traits
+        found.append((list(range(data.outer.n_units)), unit, traits))
+    return found
+
+
+def design(unit, traits, size, n_units):
+    Z = np.zeros((len(unit), n_units * size))
+    Z[np.arange(len(unit)), unit * size + traits] = 1.0
+    return Z
+
+
+def dense_sampling(data, sigma2):
+    variance = data.known + sigma2 * data.inverse_n
+    R = np.diag(variance)
+    if data.shared is not None:
+        n = data.shared.sizes
+        for a in range(len(variance)):
+            for b in range(len(variance)):
+                same = data.school[a] == data.school[b]
+                same = same and data.shared.cohorts[a] == data.shared.cohorts[b]
+                if a != b and same:
+                    # r σ_a σ_b min(n)/(n_a n_b) with σ² = variance × n
+                    sd = np.sqrt(variance[a] * n[a] * variance[b] * n[b])
+                    R[a, b] = data.shared.correlation * sd * min(n[a], n[b]) / (n[a] * n[b])
+    return R
+
+
+def dense(data, variances):
+    V = dense_sampling(data, variances.sigma2)
+    for Q, (labels, unit, traits) in zip(
+        [*variances.components, variances.outer], indicators(data), strict=False
+    ):
+        Z = design(unit, traits, len(Q), len(labels))
+        V += Z @ np.kron(np.eye(len(labels)), Q) @ Z.T
     Vi = np.linalg.inv(V)
     A = data.X.T @ Vi @ data.X
-    beta = np.linalg.solve(A, data.X.T @ Vi @ data.y)
-    return V, Vi, A, beta
+    return V, Vi, A, np.linalg.solve(A, data.X.T @ Vi @ data.y)
 
 
-def dense_criterion(data, tau2, omega2, sigma2, method):
-    V, Vi, A, beta = dense(data, tau2, omega2, sigma2)
+def dense_criterion(data, variances, method):
+    V, Vi, A, beta = dense(data, variances)
     r = data.y - data.X @ beta
     n, p = data.X.shape
     value = np.linalg.slogdet(V)[1] + r @ Vi @ r
@@ -51,174 +174,216 @@ def dense_criterion(data, tau2, omega2, sigma2, method):
     return value + n * np.log(2 * np.pi)
 
 
-@pytest.mark.parametrize("estimate", [False, True])
+@pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("method", ["reml", "ml"])
-def test_criterion_equals_the_dense_likelihood(method, estimate):
-    data = means(1, estimate=estimate)
+def test_criterion_equals_the_dense_likelihood(structure, method):
+    data, estimate = means(1, structure)
     rng = np.random.default_rng(2)
-    for _ in range(10):
-        tau2, omega2 = rng.uniform(0.0, 60.0, size=2)
-        sigma2 = rng.uniform(100.0, 2000.0) if estimate else 0.0
-        seen, _ = summary_criterion(data, tau2, omega2, sigma2, method=method)
-        assert seen == pytest.approx(
-            dense_criterion(data, tau2, omega2, sigma2, method), rel=RELATIVE
-        )
+    for _ in range(5):
+        at = some_variances(data, rng, estimate)
+        seen, _ = summary_criterion(data, at, method=method)
+        assert seen == pytest.approx(dense_criterion(data, at, method), rel=RELATIVE)
 
 
+def moved(variances, which, row, column, step):
+    """Return the variances with one entry (and its mirror) moved."""
+
+    def add(Q):
+        Q = Q.copy()
+        Q[row, column] += step
+        if row != column:
+            Q[column, row] += step
+        return Q
+
+    if which == "sigma2":
+        return replace(variances, sigma2=variances.sigma2 + step)
+    if which == "outer":
+        return replace(variances, outer=add(variances.outer))
+    parts = list(variances.components)
+    parts[which] = add(parts[which])
+    return replace(variances, components=tuple(parts))
+
+
+def entries(variances, estimate):
+    for which, Q in [*enumerate(variances.components), ("outer", variances.outer)]:
+        for row, column in zip(*np.tril_indices(len(Q)), strict=True):
+            yield which, row, column
+    if estimate:
+        yield "sigma2", 0, 0
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("method", ["reml", "ml"])
-def test_gradient_equals_central_differences(method):
-    data = means(3, estimate=True)
-    at = np.array([20.0, 8.0, 800.0])
-    _, gradient = summary_criterion(data, *at, method=method)
-    for k in range(3):
-        step = np.zeros(3)
-        step[k] = 1e-4 * at[k]
+def test_gradient_equals_central_differences_of_the_dense_likelihood(structure, method):
+    data, estimate = means(3, structure)
+    at = some_variances(data, np.random.default_rng(4), estimate)
+    _, slope = summary_criterion(data, at, method=method)
+    for which, row, column in entries(at, estimate):
+        if which == "sigma2":
+            seen, size = slope.sigma2, at.sigma2
+        else:
+            Q = at.outer if which == "outer" else at.components[which]
+            D = slope.outer if which == "outer" else slope.components[which]
+            # an entry off the diagonal stands twice in the matrix
+            seen, size = D[row, column] * (1.0 if row == column else 2.0), Q.diagonal().max()
+        step = 1e-4 * size
         up, down = (
-            summary_criterion(data, *(at + sign * step), method=method)[0] for sign in (1, -1)
+            dense_criterion(data, moved(at, which, row, column, s * step), method) for s in (1, -1)
         )
         # truncation and rounding of a central difference with a relative step of 1e-4
-        assert gradient[k] == pytest.approx((up - down) / (2 * step[k]), rel=1e-6, abs=1e-9)
+        assert seen == pytest.approx((up - down) / (2 * step), rel=1e-5, abs=1e-7)
 
 
-@pytest.mark.parametrize("estimate", [False, True])
+@pytest.mark.parametrize("structure", STRUCTURES)
 @pytest.mark.parametrize("method", ["reml", "ml"])
-def test_the_optimum_is_the_dense_likelihoods(method, estimate):
-    data = means(4, estimate=estimate)
-    fit = fit_summaries(data, transient=True, estimate_sd=estimate, method=method)
+def test_the_optimum_is_the_dense_likelihoods(structure, method):
+    data, estimate = means(5, structure)
+    fit = fit_summaries(data, estimate_sd=estimate, method=method)
     assert fit.convergence.converged
-    best = np.array([fit.tau2, fit.omega2, fit.sigma2])
-    assert fit.criterion == pytest.approx(dense_criterion(data, *best, method), rel=RELATIVE)
-    rng = np.random.default_rng(5)
+    best = fit.criterion
+    assert best == pytest.approx(dense_criterion(data, fit.variances, method), rel=RELATIVE)
+    rng = np.random.default_rng(6)
     for size in (1.0, 0.1, 0.01):
-        for _ in range(40):
-            trial = best * np.exp(size * rng.normal(size=3)) + size * 0.1 * rng.uniform(size=3)
-            if not estimate:
-                trial[2] = 0.0
-            assert dense_criterion(data, *trial, method) >= fit.criterion - 1e-6
+        for _ in range(25):
+            steps = some_variances(data, rng, estimate)
+            trial = Variances(
+                components=tuple(
+                    np.exp(size * rng.normal()) * Q + size * 0.1 * S
+                    for Q, S in zip(fit.variances.components, steps.components, strict=True)
+                ),
+                outer=np.exp(size * rng.normal()) * fit.variances.outer + size * 0.1 * steps.outer,
+                sigma2=fit.variances.sigma2 * np.exp(size * rng.normal()),
+            )
+            assert dense_criterion(data, trial, method) >= best - 1e-6
 
 
-def test_effects_and_their_variances_equal_the_dense_formulas():
-    data = means(6)
-    fit = fit_summaries(data, transient=True, estimate_sd=False)
-    _, Vi, A, beta = dense(data, fit.tau2, fit.omega2, fit.sigma2)
-    np.testing.assert_allclose(fit.beta, beta, rtol=1e-9)
-    np.testing.assert_allclose(fit.beta_covariance, np.linalg.inv(A), rtol=1e-8)
-    Z = (data.school[:, None] == np.arange(30)[None, :]).astype(float)
+def dense_prediction(data, variances, Z, prior, beta_known):
+    """Return predictions and error covariance of targets with Cov(y, targets) = Z, by definition.
+
+    ``prior`` is the targets' covariance.
+    """
+    _, Vi, A, beta = dense(data, variances)
+    effect = Z.T @ Vi @ (data.y - data.X @ beta)
+    if beta_known:
+        return effect, prior - Z.T @ Vi @ Z
     P = Vi - Vi @ data.X @ np.linalg.solve(A, data.X.T @ Vi)
-    effect = fit.tau2 * Z.T @ Vi @ (data.y - data.X @ beta)
-    conditional = fit.tau2 - fit.tau2**2 * np.diag(Z.T @ Vi @ Z)
-    prediction = fit.tau2 - fit.tau2**2 * np.diag(Z.T @ P @ Z)
-    np.testing.assert_allclose(fit.effect, effect, atol=1e-8)
-    np.testing.assert_allclose(fit.conditional, conditional, rtol=1e-7)
-    np.testing.assert_allclose(fit.prediction, prediction, rtol=1e-7)
+    return effect, prior - Z.T @ P @ Z
 
 
-# -- the room in front -------------------------------------------------------------------------
+TARGETS = {
+    "years": ((0, [1.0], None),),
+    "procedures": ((0, [1.0], None), (2, [1.0], 1)),
+    "unstructured": ((0, [0.2, 0.3, 0.5], None),),
+    "municipality": ((0, [1.0], None),),
+    "pair": ((0, [-0.4, 1.0], None),),
+}
 
 
-def table(seed, *, n_schools=150, years=3, pupil_sd=30.0, tau=6.0, omega=3.0):
-    """Published means whose sizes change from year to year by a factor of up to six."""
-    rng = np.random.default_rng(seed)
-    school = np.repeat(np.arange(n_schools), years)
-    n = rng.integers(5, 30, size=n_schools)[school] * rng.integers(1, 7, size=len(school))
-    index = rng.normal(size=n_schools)[school]
-    mean = 500 + 10 * index + tau * rng.normal(size=n_schools)[school]
-    mean = mean + omega * rng.normal(size=len(school))
-    mean = mean + pupil_sd * rng.normal(size=len(school)) / np.sqrt(n)
-    return pd.DataFrame(
-        {
-            "school_id": [f"S{k:03d}" for k in school],
-            "year": np.tile(np.arange(years) + 2021, n_schools),
-            "mean_score": mean,
-            "index": index,
-            "n_pupils": n,
-            "pupil_sd": pupil_sd,
-            "variance": pupil_sd**2 / n,
-        }
+@pytest.mark.parametrize("structure", sorted(TARGETS))
+def test_effects_and_their_errors_equal_the_dense_formulas(structure):
+    data, estimate = means(7, structure)
+    fit = fit_summaries(data, estimate_sd=estimate)
+    _, Vi, A, beta = dense(data, fit.variances)
+    np.testing.assert_allclose(fit.beta, beta, rtol=1e-7)
+    np.testing.assert_allclose(fit.beta_covariance, np.linalg.inv(A), rtol=1e-6, atol=1e-12)
+    target = Target(parts=tuple((c, np.array(w), u) for c, w, u in TARGETS[structure]))
+    Z = np.zeros((len(data.y), N_SCHOOLS))
+    prior = 0.0
+    for at, weights, unit in target.parts:
+        labels, units, traits = indicators(data)[at]
+        Q = fit.variances.components[at]
+        prior += weights @ Q @ weights
+        for row in range(len(data.y)):
+            if unit is None or labels[units[row]][1] == unit:
+                Z[row, data.school[row]] += (weights @ Q)[traits[row]]
+    seen = fit.predict(target)
+    prior = prior * np.eye(N_SCHOOLS)
+    effect, known = dense_prediction(data, fit.variances, Z, prior, True)
+    _, whole = dense_prediction(data, fit.variances, Z, prior, False)
+    scale = np.sqrt(prior[0, 0])
+    np.testing.assert_allclose(seen.effect, effect, atol=1e-7 * scale)
+    np.testing.assert_allclose(seen.conditional, np.diag(known), rtol=1e-6)
+    np.testing.assert_allclose(seen.prediction, np.diag(whole), rtol=1e-6)
+    np.testing.assert_allclose(seen.leverage, Z.T @ Vi @ data.X, atol=1e-7 * np.abs(data.X).max())
+    together = seen.loadings @ seen.loadings.T
+    if data.outer is not None:
+        together = together * (data.outer.of_school[:, None] == data.outer.of_school)
+    off = ~np.eye(N_SCHOOLS, dtype=bool)
+    np.testing.assert_allclose(known[off], (together * np.ones_like(known))[off], atol=1e-8)
+
+
+@pytest.mark.parametrize("structure", ["municipality", "pair"])
+def test_outer_effects_equal_the_dense_formulas(structure):
+    data, estimate = means(8, structure)
+    fit = fit_summaries(data, estimate_sd=estimate)
+    G = fit.variances.outer
+    weights = np.array([1.0]) if structure == "municipality" else np.array([-0.4, 1.0])
+    labels, unit, traits = indicators(data)[-1]
+    Z = design(unit, traits, len(G), len(labels)) @ np.kron(np.eye(8), (G @ weights)[:, None])
+    prior = weights @ G @ weights * np.eye(8)
+    seen = fit.predict_outer(weights)
+    effect, known = dense_prediction(data, fit.variances, Z, prior, True)
+    _, whole = dense_prediction(data, fit.variances, Z, prior, False)
+    np.testing.assert_allclose(seen.effect, effect, atol=1e-7)
+    np.testing.assert_allclose(seen.conditional, np.diag(known), rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(seen.prediction, np.diag(whole), rtol=1e-6, atol=1e-12)
+
+
+def test_a_cell_as_one_measure_gives_the_posterior_of_its_rows():
+    """One year per school: measure and variance of the cell reproduce the effect exactly."""
+    data, _ = means(9, "procedures")
+    first = np.flatnonzero(data.components[1].units == 0)
+    rows = {"X": data.X[first], "y": data.y[first], "school": data.school[first]}
+    rows |= {"known": data.known[first], "inverse_n": data.inverse_n[first]}
+    procedure = data.components[2].units[first]
+    shared = replace(data.shared, cohorts=np.zeros(len(first), int), sizes=data.shared.sizes[first])
+    one = SummaryData(**rows, components=(Component(), Component(units=procedure)), shared=shared)
+    fit = fit_summaries(one)
+    target = Target(parts=((0, np.ones(1), None),))
+    cell = fit.cell_means(one.school, target, np.zeros(0))
+    tau2 = fit.variances.components[0][0, 0]
+    seen = fit.predict(target)
+    trust = tau2 / (tau2 + cell.sampling_variance)
+    np.testing.assert_allclose(trust * cell.residual, seen.effect, atol=1e-9)
+    np.testing.assert_allclose(tau2 * (1 - trust), seen.conditional, rtol=1e-8)
+    np.testing.assert_allclose(trust[:, None] * cell.design, seen.leverage, atol=1e-9)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e6])
+def test_covariates_far_from_zero_cost_no_digits(offset):
+    data, _ = means(10, "years")
+    X = data.X.copy()
+    X[:, 1] += offset
+    fit = fit_summaries(replace(data, X=X))
+    base = fit_summaries(data)
+    assert fit.beta[1] == pytest.approx(base.beta[1], rel=1e-7)
+    target = Target(parts=((0, np.ones(1), None),))
+    np.testing.assert_allclose(
+        fit.predict(target).prediction, base.predict(target).prediction, rtol=1e-6
     )
 
 
-def fit_table(data, **sampling):
-    return rs.SchoolLevelModel("mean_score ~ index", time="year", **sampling).fit(data)
-
-
-def test_three_ways_to_give_the_sampling_variance_are_one():
-    data = table(7)
-    number = fit_table(data, n="n_pupils", sd=30.0)
-    column = fit_table(data, n="n_pupils", sd="pupil_sd")
-    variance = fit_table(data, variance="variance")
-    for other in (column, variance):
-        assert other.criterion == pytest.approx(number.criterion, rel=1e-12)
-        np.testing.assert_allclose(
-            other.school_effects["effect"], number.school_effects["effect"], rtol=1e-9
-        )
-        np.testing.assert_allclose(
-            other.school_years["sampling_variance"], data["variance"], rtol=1e-12
-        )
-    assert number.pupil_sd == 30.0
-    assert np.isnan(variance.pupil_sd)
-    assert number.school_effects["n_pupils"].sum() == data["n_pupils"].sum()
-    # without numbers of pupils a row counts means
-    assert (variance.school_effects["n_pupils"] == 3).all()
-
-
-def test_the_order_of_the_rows_does_not_matter():
-    data = table(8)
-    one = fit_table(data, n="n_pupils", sd=30.0)
-    other = fit_table(data.sample(frac=1.0, random_state=1), n="n_pupils", sd=30.0)
-    pd.testing.assert_frame_equal(one.school_effects, other.school_effects)
-    pd.testing.assert_frame_equal(one.school_years, other.school_years)
-
-
-def test_the_pupil_sd_is_found_from_year_differences():
-    """30 replications: the mean error of the estimate lies within 3 of its standard errors."""
-    found = [fit_table(table(100 + k), n="n_pupils", sd="estimate") for k in range(30)]
-    variances = np.array([r.variances["residual"] for r in found])
-    error = variances.std(ddof=1) / np.sqrt(len(found))
-    assert abs(variances.mean() - 900.0) < 3 * error
-    for name, truth in (("persistent", 36.0), ("transient", 9.0)):
-        values = np.array([r.variances[name] for r in found])
-        assert abs(values.mean() - truth) < 3 * values.std(ddof=1) / np.sqrt(len(found))
-    assert all(r.pupil_sd == pytest.approx(np.sqrt(r.variances["residual"])) for r in found)
-
-
-def test_the_standard_error_of_the_pupil_variance_is_honest():
-    """The observed information against the scatter of 40 replications."""
-    fits = []
-    for k in range(40):
-        data = table(200 + k).sort_values(["school_id", "year"])
-        n = data["n_pupils"].to_numpy(dtype=float)
-        summary = SummaryData(
-            X=np.column_stack([np.ones(len(data)), data["index"]]),
-            y=data["mean_score"].to_numpy(),
-            school=pd.factorize(data["school_id"])[0].astype(np.int64),
-            known=np.zeros(len(n)),
-            inverse_n=1.0 / n,
-        )
-        fits.append(fit_summaries(summary, transient=True, estimate_sd=True))
-    scatter = np.std([f.sigma2 for f in fits], ddof=1)
-    stated = np.median([f.sigma2_std_error for f in fits])
-    # an SD from 40 replications has a standard error of 11 %; three of them
-    assert stated == pytest.approx(scatter, rel=0.34)
-
-
-def test_without_persistent_variance_the_coefficients_are_weighted_least_squares():
+def test_a_search_that_ends_on_the_edge_of_the_cone_says_so():
+    """Prior and outcome means that differ by noise alone: a correlation of 1 is the optimum."""
     rng = np.random.default_rng(11)
-    n = rng.integers(4, 60, size=80)
-    index = rng.normal(size=80)
-    noise = rng.normal(size=80)
-    data = pd.DataFrame(
-        {
-            "school_id": [f"S{k:02d}" for k in range(80)],
-            # a third of the noise that the sampling variances announce: nothing is left for τ²
-            "mean_score": 3 + 2 * index + noise / np.sqrt(3 * n),
-            "index": index,
-            "variance": 1.0 / n,
-        }
+    school = np.repeat(np.arange(60), 2)
+    trait = np.tile([0, 1], 60)
+    y = rng.normal(size=60)[school] + 0.1 * rng.normal(size=120)
+    data = SummaryData(
+        X=np.column_stack([trait == 0, trait == 1]).astype(float),
+        y=y,
+        school=school,
+        known=np.full(120, 0.04),
+        inverse_n=np.zeros(120),
+        components=(Component(traits=trait, size=2),),
     )
-    with pytest.warns(rs.WeakDataWarning, match="variance is zero"):
-        result = rs.SchoolLevelModel("mean_score ~ index", variance="variance").fit(data)
-    wls = sm.WLS(data["mean_score"], sm.add_constant(index), weights=n).fit()
-    assert result.convergence.singular
-    np.testing.assert_allclose(result.fixed_effects["estimate"], wls.params, rtol=1e-8)
-    assert (result.school_effects["reliability"] < 1e-6).all()
+    fit = fit_summaries(data)
+    assert fit.convergence.converged
+    assert fit.convergence.singular
+    Q = fit.variances.components[0]
+    assert Q[0, 1] / np.sqrt(Q[0, 0] * Q[1, 1]) == pytest.approx(1.0, abs=1e-6)
+    rng = np.random.default_rng(12)
+    for _ in range(100):
+        root = np.linalg.cholesky(Q + 1e-9 * np.eye(2)) + 0.05 * np.tril(rng.normal(size=(2, 2)))
+        trial = replace(fit.variances, components=(root @ root.T,))
+        assert dense_criterion(data, trial, "reml") >= fit.criterion - 1e-6
