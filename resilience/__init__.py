@@ -26,6 +26,9 @@ _HOMES: dict[str, str] = {
     "Dataset": "data.catalogue",
     "list_datasets": "data.catalogue",
     "load_dataset": "data.catalogue",
+    "published_means": "data.score_means",
+    "score_means": "data.score_means",
+    "simulate_class_counts": "data.simulation",
     "simulate_region": "data.simulation",
     "read_workbook": "data.workbook",
     "write_template": "data.template",
@@ -60,8 +63,6 @@ _HOMES: dict[str, str] = {
 
 __all__ = [
     "Cohort",
-    "MarkParts",
-    "OrdinalSchoolModel",
     "CohortPrior",
     "ContextIndex",
     "Criteria",
@@ -71,6 +72,8 @@ __all__ = [
     "DatasetError",
     "EffectErrors",
     "Intake",
+    "MarkParts",
+    "OrdinalSchoolModel",
     "OutputError",
     "Procedures",
     "Question",
@@ -97,9 +100,12 @@ __all__ = [
     "plot_caterpillar",
     "plot_context",
     "plot_verdicts",
+    "published_means",
     "read_workbook",
     "reference",
     "save_figure",
+    "score_means",
+    "simulate_class_counts",
     "simulate_region",
     "within_correlation",
     "write_annual_run",
@@ -124,7 +130,8 @@ if TYPE_CHECKING:
     from resilience.columns import glossary, labelled
     from resilience.context import ContextIndex
     from resilience.data.catalogue import Dataset, list_datasets, load_dataset
-    from resilience.data.simulation import simulate_region
+    from resilience.data.score_means import published_means, score_means
+    from resilience.data.simulation import simulate_class_counts, simulate_region
     from resilience.data.template import write_template
     from resilience.data.workbook import read_workbook
     from resilience.detection import Criteria, detect_schools
@@ -151,9 +158,12 @@ if TYPE_CHECKING:
     from resilience.results import format_table
     from resilience.stats.crossproducts import CrossProducts
     from resilience.value_added import (
+        Cohort,
         CohortPrior,
         EffectErrors,
         Intake,
+        MarkParts,
+        OrdinalSchoolModel,
         Procedures,
         Question,
         SchoolLevelModel,
