@@ -102,7 +102,7 @@ def read_delimited(
 
     Parameters
     ----------
-    name : {"schools", "pupils", "counts", "score_histograms", "procedures"}
+    name : {"schools", "pupils", "counts", "means", "score_histograms", "procedures"}
         Binding table.
     path : str or Path
         The file.

@@ -160,6 +160,18 @@ TABLES: tuple[TableRule, ...] = (
         ),
     ),
     TableRule(
+        name="means",
+        key=("school_id", "year", "procedure"),
+        columns=(
+            _rule("school_id", "code", required=True),
+            _rule("year", "year", required=True),
+            _rule("procedure", "procedure", required=True),
+            _rule("mean_score", "number", required=True),
+            _rule("n_participants", "count", required=True),
+            _ranged("sd", 0, None),
+        ),
+    ),
+    TableRule(
         name="score_histograms",
         key=("school_id", "year", "procedure", "score"),
         columns=(
@@ -210,7 +222,7 @@ def check_table(name: str, frame: pd.DataFrame, *, unique: bool = True) -> None:
 
     Parameters
     ----------
-    name : {"schools", "pupils", "counts", "score_histograms", "procedures"}
+    name : {"schools", "pupils", "counts", "means", "score_histograms", "procedures"}
         Binding table.
     frame : DataFrame
         The table, already typed.

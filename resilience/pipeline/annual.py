@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -14,17 +13,15 @@ import pandas as pd
 from resilience.context import ContextIndexResults
 from resilience.data.dataset import Dataset
 from resilience.detection import DetectionResults, detect_schools
-from resilience.errors import WeakDataWarning
 from resilience.i18n import Bilingual, check_language, text
-from resilience.pipeline.availability import known_on, read_date
+from resilience.pipeline.availability import read_date
 from resilience.pipeline.config import RegionConfig
-from resilience.pipeline.estimation import Estimate, estimate_effects
+from resilience.pipeline.estimation import Estimate, Tables, estimate_effects
 from resilience.pipeline.inputs import Region, load_region
-from resilience.pipeline.marks import has_marks, marks_to_means
+from resilience.pipeline.known import known_region
 from resilience.pipeline.plan import build_index, build_rules, needs_effects
 from resilience.results import Results
-from resilience.validation import shorten
-from resilience.value_added import EffectsResults
+from resilience.value_added import EffectsResults, OrdinalSchoolResults
 
 __all__ = ["AnnualResults", "annual_run"]
 
@@ -40,7 +37,10 @@ class AnnualResults(Results):
     va : EffectsResults or None
         School effects; None where the rules and data need none.
     model_kind : str
-        ``pupils``, ``counts``, ``means`` or ``none``.
+        ``pupils``, ``counts``, ``means``, ``mixture`` or ``none``.
+    sources : DataFrame
+        What the model takes for each procedure and year, and why; empty without a model, or where
+        no result names its procedure.
     index : ContextIndexResults or None
         Context index.
     found : DetectionResults
@@ -71,6 +71,7 @@ class AnnualResults(Results):
 
     va: EffectsResults | None
     model_kind: str
+    sources: pd.DataFrame
     index: ContextIndexResults | None
     found: DetectionResults
     schools: pd.DataFrame
@@ -107,6 +108,13 @@ class AnnualResults(Results):
             found["school_years"] = self.va.school_years
             found["fixed_effects"] = self.va.fixed_effects
             found["variance_components"] = self.va.variance_components
+        if isinstance(self.va, OrdinalSchoolResults):
+            found["thresholds"] = self.va.thresholds
+            found["mark_shares"] = self.va.mark_shares
+            found["procedure_effects"] = self.va.procedure_effects
+            found["coarsening"] = self.va.coarsening
+        if len(self.sources):
+            found["sources"] = self.sources
         if self.index is not None:
             found["context_scores"] = self.index.scores
             found["context_weights"] = self.index.weights
@@ -119,13 +127,16 @@ class AnnualResults(Results):
         return self.found.tidy()
 
     def glance(self) -> pd.DataFrame:
-        """Return one row: schools, rules, model, lists."""
-        verdicts = self.found.schools["verdict"]
+        """Return one row: schools, rules, model with its question and information, lists."""
+        verdicts, va = self.found.schools["verdict"], self.va
+        question = None if va is None else va.question.describe()
         return pd.DataFrame(
             {
                 "n_schools": [len(self.schools)],
                 "n_rules": [len(self.found.rules)],
                 "model_kind": [self.model_kind],
+                "question": pd.Series([question], dtype=object),
+                "information": [float("nan") if va is None else va.information],
                 "n_listed": [int((verdicts == "yes").sum())],
                 "n_insufficient": [int((verdicts == "insufficient_data").sum())],
             }
@@ -177,7 +188,7 @@ def annual_run(
     lang = check_language(lang or config.output.lang)
     day = read_date(as_of, argument="as_of") if as_of is not None else config.as_of
     rules = build_rules(config)
-    known, withheld, notes = _known(config, region, day)
+    known, withheld, notes = known_region(config, region, day)
     say(text("annual.step_index").localized(lang))
     index = build_index(config, known)
     say(text("annual.step_model").localized(lang))
@@ -197,6 +208,7 @@ def annual_run(
     return AnnualResults(
         va=va,
         model_kind=estimate.kind if estimate is not None else "none",
+        sources=estimate.sources if estimate is not None else pd.DataFrame(),
         index=index,
         found=found,
         schools=latest,
@@ -216,85 +228,6 @@ def annual_run(
     )
 
 
-def _known(
-    config: RegionConfig, region: Region, day: date | None
-) -> tuple[Region, pd.DataFrame, tuple[Bilingual, ...]]:
-    """Return the region as it was known on the day."""
-    pieces: list[pd.DataFrame] = []
-    counts, pupils = region.counts, region.pupils
-    if counts is not None:
-        seen = known_on(counts, region.procedures, day)
-        counts = seen.table
-        pieces.append(seen.withheld)
-    notes: tuple[Bilingual, ...] = ()
-    if pupils is not None and day is not None:
-        pupils, late, n_undated = _known_pupils(
-            pupils, region.procedures, config.model.outcome_procedure, day
-        )
-        pieces.append(late)
-        if n_undated:
-            notes = (text("pipeline.undated", n=n_undated, as_of=day.isoformat()),)
-            warnings.warn(WeakDataWarning(notes[0]), stacklevel=3)
-    undated = config.model.outcome_procedure is None and "mean_score" in region.schools.columns
-    if day is not None and undated:
-        notes = (*notes, text("pipeline.undated_means", as_of=day.isoformat()))
-        warnings.warn(WeakDataWarning(notes[-1]), stacklevel=3)
-    withheld = pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame()
-    withheld = withheld.drop_duplicates(["procedure", "year"]) if len(withheld) else withheld
-    if len(withheld) and day is not None:
-        shown = shorten((f"{p} {y}" for p, y in withheld[["procedure", "year"]].to_numpy()), 12)
-        notes = (text("pipeline.withheld", as_of=day.isoformat(), procedures=shown), *notes)
-    schools = _known_means(region.schools, counts, withheld, config.model.outcome_procedure)
-    return replace(region, counts=counts, pupils=pupils, schools=schools), withheld, notes
-
-
-def _known_pupils(
-    pupils: pd.DataFrame, procedures: pd.DataFrame | None, kind: str | None, day: date
-) -> tuple[pd.DataFrame, pd.DataFrame, int]:
-    """Return the pupils' results known on the day, what was withheld, and how many have no date.
-
-    The procedure of a result is its own column, or ``kind`` (``[model] outcome_procedure``) with
-    the subject.  Results of no named procedure cannot be dated; they stay, and are counted.
-    """
-    if "procedure" in pupils.columns:
-        named = pupils["procedure"]
-    elif kind is not None:
-        tail = "-" + pupils["subject"].astype(str) if "subject" in pupils.columns else ""
-        named = pd.Series(kind, index=pupils.index) + tail
-    else:
-        named = pd.Series(None, index=pupils.index, dtype=object)
-    dated = named.notna()
-    if not dated.any():
-        return pupils, pd.DataFrame(), len(pupils)
-    tagged = pupils.loc[dated, ["year"]].assign(procedure=named[dated].astype(str))
-    seen = known_on(tagged, procedures, day)
-    keep = ~dated | pupils.index.isin(seen.table.index)
-    return pupils[keep], seen.withheld, int((~dated).sum())
-
-
-def _known_means(
-    schools: pd.DataFrame,
-    counts: pd.DataFrame | None,
-    withheld: pd.DataFrame,
-    outcome_procedure: str | None,
-) -> pd.DataFrame:
-    """Return the table of schools with ``mean_score`` as it was known on the day.
-
-    Means of years whose outcome procedure was withheld are blanked; where the table has no means,
-    they are formed from the counts of marks that were known.
-    """
-    if "mean_score" in schools.columns:
-        if not len(withheld) or outcome_procedure is None:
-            return schools
-        ours = withheld["procedure"].astype(str).str.startswith(outcome_procedure)
-        late = schools["year"].isin(withheld.loc[ours, "year"])
-        return schools.assign(mean_score=schools["mean_score"].where(~late))
-    if counts is None or "year" not in schools.columns or not has_marks(counts):
-        return schools
-    means = marks_to_means(counts)[["school_id", "year", "mean_score"]]
-    return schools.merge(means, on=["school_id", "year"], how="left")
-
-
 def _estimate(
     config: RegionConfig, region: Region, index: ContextIndexResults | None
 ) -> Estimate | None:
@@ -302,10 +235,14 @@ def _estimate(
         return None
     return estimate_effects(
         config.model,
-        pupils=region.pupils,
-        counts=region.counts,
-        schools=region.schools,
-        scores=index.scores if index is not None else None,
+        Tables(
+            schools=region.schools,
+            pupils=region.pupils,
+            counts=region.counts,
+            means=region.means,
+            procedures=region.procedures,
+            scores=index.scores if index is not None else None,
+        ),
         random_state=config.output.seed,
     )
 

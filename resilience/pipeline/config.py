@@ -23,7 +23,8 @@ __all__ = [
     "config_from_workbook",
 ]
 
-ModelKind = Literal["auto", "pupils", "counts", "means"]
+ModelKind = Literal["auto", "pupils", "counts", "means", "mixture"]
+SourceKind = Literal["pupils", "counts", "means", "share", "none"]
 Method = Literal["reml", "ml"]
 Composition = Literal["latent", "mean", "leave_one_out"]
 Missing = Literal["raise", "drop", "indicator"]
@@ -42,7 +43,7 @@ class InputsConfig:
         Name of an embedded data set.
     workbook : Path or None
         Filled-in workbook.
-    schools, pupils, counts, procedures, score_histograms : Path or None
+    schools, pupils, counts, means, procedures, score_histograms : Path or None
         Delimited files of the binding tables.
     """
 
@@ -51,13 +52,14 @@ class InputsConfig:
     schools: Path | None = None
     pupils: Path | None = None
     counts: Path | None = None
+    means: Path | None = None
     procedures: Path | None = None
     score_histograms: Path | None = None
 
     @property
     def tables(self) -> dict[str, Path]:
         """Files of tables by the name of the table."""
-        names = ("schools", "pupils", "counts", "procedures", "score_histograms")
+        names = ("schools", "pupils", "counts", "means", "procedures", "score_histograms")
         return {n: path for n in names if (path := getattr(self, n)) is not None}
 
 
@@ -67,8 +69,16 @@ class ModelConfig:
 
     Attributes
     ----------
-    kind : {"auto", "pupils", "counts", "means"}
-        Data the model rests on; ``auto`` takes the first of pupils, counts, means there is.
+    kind : {"auto", "pupils", "counts", "means", "mixture"}
+        Data the model rests on.  ``auto`` takes pupils linked to an earlier result where there are
+        any, otherwise the best data there are for each procedure; ``mixture`` chooses by procedure
+        in any case.
+    procedures : mapping of {str: "pupils", "counts", "means", "share" or "none"}
+        Data to take for a procedure, or for all whose name begins so (``"ВПР-5"``); ``none``
+        leaves it out.  Procedures not named are chosen by what is there.
+    question : str or None
+        Since when a pupil model counts the school's part: ``"since_entry"``, ``"since_grade_4"``,
+        ``"last_year"``; ``None`` reads it off the formula.
     formula : str or None
         Formula; ``None`` leaves the choice to the run, which says what it took.
     composition : mapping of {column: "latent", "mean" or "leave_one_out"}
@@ -83,9 +93,9 @@ class ModelConfig:
         Kind of procedure the pupils' results come from (``"ОГЭ"``, ``"ВПР-8"``); with the subject
         it names the procedure whose date of availability decides.
     correlation : float
-        Correlation of one pupil's marks in two procedures, in [0, 1); for counts.
+        Correlation of one pupil's results in two procedures, in [0, 1); for counts and mixtures.
     n, variance : str or None
-        Columns of pupils and of sampling variances; for means.
+        Columns of pupils and of sampling variances; for means of the table of schools.
     sd : float, str or None
         SD of pupils within schools: a number, a column, or ``"estimate"``; for means with ``n``.
     method : {"reml", "ml"}
@@ -93,6 +103,8 @@ class ModelConfig:
     """
 
     kind: ModelKind = "auto"
+    procedures: Mapping[str, SourceKind] = field(default_factory=dict)
+    question: str | None = None
     formula: str | None = None
     composition: Mapping[str, Composition] = field(default_factory=dict)
     slopes: tuple[str, ...] = ()
@@ -236,7 +248,7 @@ class RegionConfig:
     def command(self) -> str:
         """Return the command that repeats the run; empty for a configuration made in code."""
         if self.shipped:
-            return f"resilience demo --dataset {self.inputs.dataset}"
+            return f"resilience demo --dataset {Path(self.source).stem}"
         return f"resilience run {self.source}" if self.source else ""
 
 

@@ -23,11 +23,13 @@ from resilience.pipeline.config import (
     OutputConfig,
     RegionConfig,
     RuleConfig,
+    SourceKind,
     Transform,
     WeightsMode,
 )
 from resilience.pipeline.config_values import TomlTable, is_number, listed
 from resilience.validation import nearest_names
+from resilience.value_added.question import question_of
 
 __all__ = ["read_config"]
 
@@ -38,16 +40,18 @@ KEYS: dict[str, tuple[str, ...]] = {
     "rules": tuple(f.name for f in fields(RuleConfig)),
     "output": tuple(f.name for f in fields(OutputConfig)),
 }
-TABLE_FILES = ("schools", "pupils", "counts", "procedures", "score_histograms")
+TABLE_FILES = ("schools", "pupils", "counts", "means", "procedures", "score_histograms")
 
 # Keys of the model that only some kinds of data have a use for.
 _KINDS_OF_KEY = {
     "composition": ("auto", "pupils"),
     "slopes": ("auto", "pupils"),
-    "subjects": ("auto", "pupils"),
+    "subjects": ("auto", "pupils", "mixture"),
     "missing": ("auto", "pupils"),
-    "outcome_procedure": ("auto", "pupils"),
-    "correlation": ("auto", "counts"),
+    "question": ("auto", "pupils"),
+    "outcome_procedure": ("auto", "pupils", "mixture"),
+    "procedures": ("auto", "mixture"),
+    "correlation": ("auto", "counts", "mixture"),
     "n": ("auto", "means"),
     "sd": ("auto", "means"),
     "variance": ("auto", "means"),
@@ -119,7 +123,7 @@ def read_config(path: str | Path) -> RegionConfig:
     return RegionConfig(
         source=file,
         inputs=_inputs(inputs),
-        model=_model(model),
+        model=_model(model, by_procedure=inputs.has("means")),
         index=None if index is None else _index(index),
         rules=tuple(_rule(rule) for rule in rules),
         output=_output(output),
@@ -220,20 +224,22 @@ def _inputs(table: TomlTable) -> InputsConfig:
         )
     if files and "schools" not in files:
         raise SpecificationError(text("config.no_schools", file=table.file))
-    if "counts" in files and "procedures" not in files:
-        raise SpecificationError(text("config.no_procedures", file=table.file))
+    dated = next((name for name in ("counts", "means") if name in files), None)
+    if dated is not None and "procedures" not in files:
+        raise SpecificationError(text("config.no_procedures", file=table.file, table=dated))
     return InputsConfig(
         dataset=table.words("dataset"),
         workbook=table.path("workbook"),
         schools=table.path("schools"),
         pupils=table.path("pupils"),
         counts=table.path("counts"),
+        means=table.path("means"),
         procedures=table.path("procedures"),
         score_histograms=table.path("score_histograms"),
     )
 
 
-def _model(table: TomlTable) -> ModelConfig:
+def _model(table: TomlTable, *, by_procedure: bool) -> ModelConfig:
     kind: ModelKind = table.choice("kind", ModelKind, "auto")
     for key, kinds in _KINDS_OF_KEY.items():
         if table.has(key) and kind not in kinds:
@@ -246,10 +252,8 @@ def _model(table: TomlTable) -> ModelConfig:
                     kind=repr(kind),
                 )
             )
-    formula = table.words("formula")
-    if formula is not None and not re.fullmatch(r"[^~]*[^~\s][^~]*~[^~]*[^~\s][^~]*", formula):
-        raise SpecificationError(text("config.formula", file=table.file, value=repr(formula)))
-    _check_means(table, kind)
+    formula = _formula(table, kind)
+    _check_means(table, kind, by_procedure=by_procedure)
     correlation = table.number("correlation", 0.5)
     if not 0 <= correlation < 1:
         table.fail("correlation", text("config.kind_fraction", low=0, high=1))
@@ -261,6 +265,8 @@ def _model(table: TomlTable) -> ModelConfig:
         inner.choice(column, Composition, "latent")
     return ModelConfig(
         kind=kind,
+        procedures=_sources(table),
+        question=_question(table),
         formula=formula,
         composition=composition,
         slopes=table.names("slopes"),
@@ -275,11 +281,50 @@ def _model(table: TomlTable) -> ModelConfig:
     )
 
 
-def _check_means(table: TomlTable, kind: ModelKind) -> None:
-    """Raise unless sampling variances are known in exactly one way."""
+def _formula(table: TomlTable, kind: ModelKind) -> str | None:
+    """Return the formula; only models of counts may leave the outcome out."""
+    formula = table.words("formula")
+    if formula is None:
+        return None
+    side = r"[^~]*[^~\s][^~]*"
+    outcome = rf"(?:{side})?\s*" if kind in ("auto", "counts", "mixture") else side
+    if not re.fullmatch(f"{outcome}~{side}", formula):
+        raise SpecificationError(text("config.formula", file=table.file, value=repr(formula)))
+    return formula
+
+
+def _sources(table: TomlTable) -> dict[str, SourceKind]:
+    """Return which data to take for which procedure."""
+    named = table.table("procedures", "sources")
+    inner = TomlTable(named, name=f"{table.name}.procedures", file=table.file, folder=table.folder)
+    found: dict[str, SourceKind] = {}
+    for procedure in named:
+        source: SourceKind = inner.choice(procedure, SourceKind, "none")
+        found[procedure] = source
+    return found
+
+
+def _question(table: TomlTable) -> str | None:
+    key = table.words("question")
+    if key is None:
+        return None
+    try:
+        return question_of(key).key
+    except SpecificationError as error:
+        raise SpecificationError(
+            text("config.file", file=table.file, key="model.question", message=error.message)
+        ) from None
+
+
+def _check_means(table: TomlTable, kind: ModelKind, *, by_procedure: bool) -> None:
+    """Raise unless sampling variances are known in exactly one way.
+
+    A table of means by procedure brings its own numbers of pupils.
+    """
     given = [key for key in ("variance", "n", "sd") if table.has(key)]
     whole = given in (["variance"], ["n", "sd"])
-    if not whole and (kind == "means" or given):
+    needed = kind == "means" and not by_procedure
+    if not whole and (needed or given):
         shown = listed(given, text("config.nothing"))
         raise SpecificationError(text("config.means_need", file=table.file, given=shown))
 

@@ -1,33 +1,76 @@
-"""Which model the data allow: pupils before counts of marks before published means, said aloud."""
+"""Which model the data allow, and why: said aloud, with its question and what the data keep."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from resilience.data.design import check_rows, formula_columns
-from resilience.errors import DataError, SpecificationError
+from resilience.errors import DataError
 from resilience.i18n import Bilingual, text
-from resilience.pipeline.config import ModelConfig
-from resilience.pipeline.marks import has_marks, marks_to_means
-from resilience.validation import (
-    check_columns,
-    check_not_empty,
-    check_numeric,
-    check_unique,
-    shorten,
+from resilience.pipeline.config import ModelConfig, SourceKind
+from resilience.pipeline.estimation_marks import fit_marks
+from resilience.pipeline.estimation_means import fit_procedure_means, fit_school_means
+from resilience.pipeline.estimation_pupils import fit_pupils
+from resilience.pipeline.procedure_cells import procedure_cells
+from resilience.pipeline.procedure_names import pupil_procedures
+from resilience.pipeline.sources import (
+    PREFERENCE,
+    Sources,
+    Supply,
+    choose_sources,
+    find_supply,
 )
-from resilience.value_added import (
-    EffectsResults,
-    Intake,
-    SchoolLevelModel,
-    Structure,
-    ValueAddedModel,
-)
+from resilience.value_added import EffectsResults, OrdinalSchoolResults
 
-__all__ = ["Estimate", "estimate_effects", "pupil_composite"]
+__all__ = ["Choice", "Estimate", "Tables", "choose_model", "estimate_effects"]
+
+_ALLOWED: dict[str, tuple[SourceKind, ...]] = {
+    "pupils": ("pupils",),
+    "counts": ("counts", "share"),
+    "means": ("means",),
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tables:
+    """What the effects may be estimated from.
+
+    Attributes
+    ----------
+    schools : DataFrame
+        One row per school and year.
+    pupils, counts, means, procedures : DataFrame or None
+        The other tables; absent ones are None.
+    scores : DataFrame or None
+        Context scores, the covariate of models without pupils.
+    """
+
+    schools: pd.DataFrame
+    pupils: pd.DataFrame | None = None
+    counts: pd.DataFrame | None = None
+    means: pd.DataFrame | None = None
+    procedures: pd.DataFrame | None = None
+    scores: pd.DataFrame | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Choice:
+    """The model that is taken.
+
+    Attributes
+    ----------
+    kind : {"pupils", "counts", "means", "mixture"}
+        Data it rests on.
+    note : Bilingual
+        What was chosen and why.
+    sources : Sources
+        The same by procedure and year.
+    """
+
+    kind: str
+    note: Bilingual
+    sources: Sources
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,36 +81,87 @@ class Estimate:
     ----------
     va : EffectsResults
         The fitted model.
-    kind : {"pupils", "counts", "means"}
+    kind : {"pupils", "counts", "means", "mixture"}
         Data it rests on.
+    sources : DataFrame
+        ``procedure year source_kind other_sources n_schools n_pupils n_schools_without
+        information source_reason``: what was taken for each procedure and year; empty where no
+        result names its procedure.
     notes : tuple of Bilingual
-        What was chosen and what was left out.
+        What was chosen and why, the question it answers, what the data keep, what was left out.
     """
 
     va: EffectsResults
     kind: str
+    sources: pd.DataFrame
     notes: tuple[Bilingual, ...]
 
 
-def estimate_effects(
-    settings: ModelConfig,
-    *,
-    pupils: pd.DataFrame | None,
-    counts: pd.DataFrame | None,
-    schools: pd.DataFrame,
-    scores: pd.DataFrame | None,
-    random_state: int = 0,
-) -> Estimate:
+def choose_model(settings: ModelConfig, tables: Tables) -> Choice:
+    """Choose the model by what is there.
+
+    Pupils whose scores are linked to an earlier result go first: only they tell what was added
+    since then.  Otherwise each procedure and year takes the best source there is, and the model
+    follows from the sources taken; means in the table of schools, which name no procedure, come
+    last.
+
+    Parameters
+    ----------
+    settings : ModelConfig
+        What was asked for.
+    tables : Tables
+        What there is, pupils with their procedure where it is known.
+
+    Raises
+    ------
+    DataError
+        If the kind asked for, or any, has no data.
+    SpecificationError
+        If a procedure is asked for that is not there.
+    """
+    pupils = tables.pupils
+    has_pupils = pupils is not None and len(pupils) > 0
+    supply = find_supply(pupils=pupils, counts=tables.counts, means=tables.means)
+    linked = (
+        has_pupils
+        and pupils is not None
+        and "prior_score" in pupils.columns
+        and bool(pupils["prior_score"].notna().any())
+    )
+    asked = settings.procedures
+    if (
+        has_pupils
+        and not asked
+        and settings.kind in (("auto", "pupils") if linked else ("pupils",))
+    ):
+        reason = "asked" if settings.kind == "pupils" else "linked"
+        return _choice("pupils", reason, choose_sources(supply, {}, allowed=("pupils",)))
+    allowed = _ALLOWED.get(settings.kind, PREFERENCE)
+    sources = choose_sources(supply, asked, allowed=allowed)
+    kind = sources.model_kind
+    if kind != "none":
+        reason = "by_procedure" if settings.kind in ("auto", "mixture") else "asked"
+        if kind != "mixture" and settings.kind == "auto" and not asked:
+            reason = "only" if supply.kinds == sources.kinds else "by_procedure"
+        return _choice(kind, reason, sources)
+    if settings.kind in ("auto", "pupils") and has_pupils:
+        return _choice("pupils", "unnamed", sources)
+    if settings.kind in ("auto", "means") and _has_school_means(tables.schools):
+        return _choice("means", "asked" if settings.kind == "means" else "last", sources)
+    raise DataError(
+        text("pipeline.no_results", kind=settings.kind, there=_there(supply, tables) or "—")
+    )
+
+
+def estimate_effects(settings: ModelConfig, tables: Tables, *, random_state: int = 0) -> Estimate:
     """Fit the model that the data allow.
 
     Parameters
     ----------
     settings : ModelConfig
         What was asked for.
-    pupils, counts, schools : DataFrame
-        The binding tables; absent ones are None.
-    scores : DataFrame or None
-        Context scores, the covariate of the models of counts and means.
+    tables : Tables
+        What there is.
     random_state : int
         Seed of the rank intervals.
 
@@ -76,202 +170,124 @@ def estimate_effects(
     DataError, SpecificationError
         If the kind asked for has no data, or the data break a rule of the model.
     """
-    there = {
-        "pupils": pupils is not None and len(pupils) > 0,
-        "counts": has_marks(counts),
-        "means": "mean_score" in schools.columns and bool(schools["mean_score"].notna().any()),
-    }
-    kind: str = settings.kind
-    if kind == "auto":
-        kind = next((k for k in ("pupils", "counts", "means") if there[k]), "auto")
-    if kind == "auto" or not there[kind]:
-        raise DataError(
-            text("pipeline.no_results", kind=kind, there=", ".join(k for k in there if there[k]))
+    tables = _named(settings, tables)
+    choice = choose_model(settings, tables)
+    va, notes = _fitted(settings, tables, choice, random_state)
+    return Estimate(
+        va=va,
+        kind=choice.kind,
+        sources=_with_information(choice.sources.table, va),
+        notes=(choice.note, *_meaning(va), *_left_aside(choice), *notes),
+    )
+
+
+def _fitted(
+    settings: ModelConfig, tables: Tables, choice: Choice, random_state: int
+) -> tuple[EffectsResults, tuple[Bilingual, ...]]:
+    pupils, sources = tables.pupils, choice.sources
+    keyed = pupils is not None and "pupil_key" in pupils.columns
+    by_procedure = bool(sources.kinds)
+    if choice.kind == "pupils" and pupils is not None and (keyed or not by_procedure):
+        return fit_pupils(settings, pupils, random_state=random_state), ()
+    if not by_procedure:
+        return fit_school_means(
+            settings, tables.schools, scores=tables.scores, random_state=random_state
         )
-    note = text(f"pipeline.chosen_{kind}")
-    if kind == "pupils":
-        assert pupils is not None
-        return _from_pupils(settings, pupils, note, random_state)
-    if kind == "counts":
-        assert counts is not None
-        table = marks_to_means(counts, correlation=settings.correlation)
-        return _from_means(settings, table, schools, scores, (note, "counts"), random_state)
-    return _from_means(
+    cells = procedure_cells(
+        sources, pupils=pupils, counts=tables.counts, means=tables.means, sd=settings.sd
+    )
+    if set(sources.kinds) & {"counts", "share"}:
+        return fit_marks(
+            settings,
+            cells,
+            procedures=tables.procedures,
+            schools=tables.schools,
+            scores=tables.scores,
+            random_state=random_state,
+        )
+    return fit_procedure_means(
         settings,
-        schools[schools["mean_score"].notna()],
-        schools,
-        scores,
-        (note, "means"),
-        random_state,
+        cells,
+        schools=tables.schools,
+        scores=tables.scores,
+        random_state=random_state,
     )
 
 
-def pupil_composite(
-    pupils: pd.DataFrame, *, columns: Sequence[str], keep: Sequence[str]
-) -> pd.DataFrame:
-    """Return one row per pupil and year: the mean of results standardised within subject and year.
-
-    Parameters
-    ----------
-    pupils : DataFrame
-        ``pupil_key school_id year [subject]`` and the columns named.
-    columns : sequence of str
-        Results to standardise and average (outcome and prior result).
-    keep : sequence of str
-        Intake columns that are the same in all rows of a pupil.
-
-    Returns
-    -------
-    DataFrame
-        The composite is standardised again, so that its unit is the SD of pupils within a year.  A
-        result that is missing in one subject is missing in the composite.
-
-    Raises
-    ------
-    DataError
-        If a key or outcome is missing, a pupil has two results in one subject and year, or a
-        subject and year has no spread.
-    """
-    keys = ["pupil_key", "school_id", "year"]
-    keys += ["subject"] if "subject" in pupils.columns else []
-    check_columns(pupils, [*keys, *columns, *keep], table="pupils")
-    check_numeric(pupils, columns, table="pupils")
-    # gaps are looked for here: a mean over subjects would hide them
-    check_rows(pupils, [*keys, columns[0]], table="pupils", unit="school_id")
-    check_unique(pupils, keys, table="pupils")
-    by = ["subject", "year"] if "subject" in pupils.columns else ["year"]
-    groups = pupils.groupby(by, observed=True)[list(columns)]
-    width = groups.transform("std", ddof=0)
-    flat = (width <= 0).any(axis=1)
-    if flat.any():
-        cell = "/".join(str(v) for v in pupils.loc[flat, by].iloc[0])
-        raise DataError(text("value_added.flat", by=" × ".join(by), cell=cell))
-    scaled = (pupils[list(columns)] - groups.transform("mean")) / width
-    unit = ["pupil_key", "school_id", "year"]
-    frame = pd.concat([pupils[[*unit, *keep]], scaled], axis=1)
-    cells = frame.groupby(unit, observed=True, sort=True)
-    how = {**dict.fromkeys(columns, "mean"), **dict.fromkeys(keep, "first")}
-    composite = cells.agg(how)
-    whole = cells[list(columns)].count().eq(cells.size(), axis=0)
-    composite[list(columns)] = composite[list(columns)].where(whole)
-    composite = composite.reset_index()
-    years = composite.groupby("year", observed=True)[list(columns)]
-    spread = years.transform("std", ddof=0)
-    if (spread.isna() | (spread <= 0)).any(axis=None):
-        raise DataError(text("value_added.flat", by="year", cell=str(composite["year"].iloc[0])))
-    composite[list(columns)] = (composite[list(columns)] - years.transform("mean")) / spread
-    return composite
+def _named(settings: ModelConfig, tables: Tables) -> Tables:
+    """Return the tables with the procedure of each result of a pupil, of the subjects asked for."""
+    pupils = tables.pupils
+    if pupils is None:
+        return tables
+    if settings.subjects and "subject" in pupils.columns:
+        pupils = pupils[pupils["subject"].isin(list(settings.subjects))]
+    named = pupil_procedures(pupils, settings.outcome_procedure)
+    return replace(tables, pupils=pupils.assign(procedure=named))
 
 
-def _from_pupils(
-    settings: ModelConfig, pupils: pd.DataFrame, note: Bilingual, random_state: int
-) -> Estimate:
-    check_columns(pupils, ["pupil_key", "school_id", "year", "score"], table="pupils")
-    table = pupils
-    if settings.subjects:
-        table = pupils[pupils["subject"].isin(list(settings.subjects))]
-        check_not_empty(table, table="pupils")
-    covariates = [c for c in ("prior_score", "ses") if c in table.columns]
-    formula = settings.formula or f"score ~ {' + '.join(covariates) or '1'}"
-    results = [c for c in ("score", "prior_score") if c in table.columns]
-    identifiers = {"pupil_key", "school_id", "municipality_id", "year", "subject", "procedure"}
-    keep = [c for c in table.columns if c not in identifiers | set(results)]
-    if settings.missing == "raise":
-        used = [c for c in formula_columns(formula).variables if c in table.columns]
-        check_rows(table, used, table="pupils", unit="school_id")
-    composite = pupil_composite(table, columns=results, keep=keep)
-    several_years = composite["year"].nunique() > 1
-    composition = dict(settings.composition)
-    if not composition and settings.formula is None and "ses" in covariates:
-        composition = {"ses": "latent"}
-    model = ValueAddedModel(
-        formula,
-        group="school_id",
-        slopes=list(settings.slopes) or None,
-        time="year" if several_years else None,
-        intake=Intake(composition=composition, missing=settings.missing),
-        structure=Structure(unit="pupil_key"),
+def _has_school_means(schools: pd.DataFrame) -> bool:
+    return "mean_score" in schools.columns and bool(schools["mean_score"].notna().any())
+
+
+def _there(supply: Supply, tables: Tables) -> str:
+    found = list(supply.kinds)
+    if "pupils" not in found and tables.pupils is not None and len(tables.pupils):
+        found.insert(0, "pupils")
+    if "means" not in found and _has_school_means(tables.schools):
+        found.append("means")
+    return ", ".join(found)
+
+
+def _choice(kind: str, reason: str, sources: Sources) -> Choice:
+    note = text(
+        "pipeline.choice",
+        chosen=text(f"pipeline.chosen_{kind}"),
+        reason=text(f"pipeline.reason_{reason}"),
     )
-    va = model.fit(composite, method=settings.method, random_state=random_state)
-    return Estimate(va=va, kind="pupils", notes=(note,))
+    return Choice(kind=kind, note=note, sources=sources)
 
 
-def _from_means(
-    settings: ModelConfig,
-    table: pd.DataFrame,
-    schools: pd.DataFrame,
-    scores: pd.DataFrame | None,
-    chosen: tuple[Bilingual, str],
-    random_state: int,
-) -> Estimate:
-    note, kind = chosen
-    notes = [note]
-    frame = _with_context(table, schools, scores)
-    formula = settings.formula
-    if formula is None:
-        formula = "mean_score ~ context_index" if scores is not None else "mean_score ~ 1"
-    parts = formula_columns(formula)
-    if scores is not None and "context_index" in parts.variables:
-        known = scores.dropna(subset=["context_index"])
-        indexed = frame[["school_id", "year"]].merge(known[["school_id", "year"]], how="inner")
-        n_standing = int(frame["context_index"].notna().sum()) - len(indexed)
-        if n_standing:
-            notes.append(text("pipeline.standing_index", n=n_standing))
-    check_columns(frame, [*parts.variables, parts.outcome], table=kind)
-    usable = frame.dropna(subset=[*parts.variables, parts.outcome])
-    if len(usable) < len(frame):
-        lost = frame.loc[frame.index.difference(usable.index), "school_id"].astype(str)
-        notes.append(
-            text(
-                "pipeline.left_out",
-                n=len(frame) - len(usable),
-                schools=lost.nunique(),
-                first=shorten(lost.drop_duplicates()),
-            )
+def _meaning(va: EffectsResults) -> tuple[Bilingual, ...]:
+    """Return the question the effects answer, and how much the data keep."""
+    question = text("pipeline.question", question=va.question.describe())
+    if va.information == va.information:
+        kept = text("pipeline.information", share=f"{100 * va.information:.0f} %")
+        return question, kept
+    reason = va.information_reason
+    return (question,) if reason is None else (question, reason)
+
+
+def _left_aside(choice: Choice) -> tuple[Bilingual, ...]:
+    """Return what was there and was not taken."""
+    table = choice.sources.table
+    if table.empty:
+        return ()
+    notes = []
+    unused = table[table["source_kind"].astype(str) == "none"]
+    if len(unused):
+        names = ", ".join(dict.fromkeys(unused["procedure"].astype(str)))
+        notes.append(text("pipeline.not_taken", n=len(unused), procedures=names))
+    without = int(table["n_schools_without"].sum())
+    if without:
+        notes.append(text("pipeline.without_source", n=without))
+    return tuple(notes)
+
+
+def _with_information(sources: pd.DataFrame, va: EffectsResults) -> pd.DataFrame:
+    """Add to each procedure and year the share of information that its data keep."""
+    if sources.empty:
+        return sources
+    known = sources["source_kind"].astype(str).map({"pupils": 1.0, "means": 1.0}).astype(float)
+    if isinstance(va, OrdinalSchoolResults):
+        kept = va.information_table[["procedure", "year", "information"]].copy()
+        on = ["procedure", "year"]
+        merged = (
+            sources[on]
+            .astype({"procedure": object})
+            .merge(kept.astype({"procedure": object}), on=on, how="left")
         )
-    check_not_empty(usable, table=kind)
-    repeated = usable.groupby("school_id", observed=True)["year"].nunique().max() > 1
-    if kind == "counts":
-        own = {"variance": "sampling_variance", "n": "n_pupils"}
-    else:
-        if settings.variance is None and settings.n is None:
-            raise SpecificationError(text("pipeline.means_need_n"))
-        own = {k: v for k in ("variance", "n") if (v := getattr(settings, k)) is not None}
-    model = SchoolLevelModel(
-        formula,
-        group="school_id",
-        time="year" if repeated else None,
-        variance=own.get("variance"),
-        n=own.get("n"),
-        sd=settings.sd if kind == "means" else None,
-    )
-    va = model.fit(usable, method=settings.method, random_state=random_state)
-    if kind == "means" and settings.sd == "estimate":
-        # the rules are written in SD of pupils: change the unit, which changes nothing else
-        scaled = usable.assign(**{parts.outcome: usable[parts.outcome] / va.pupil_sd})
-        notes.append(text("pipeline.unit", sd=f"{va.pupil_sd:.1f}"))
-        va = model.fit(scaled, method=settings.method, random_state=random_state)
-    return Estimate(va=va, kind=kind, notes=tuple(notes))
-
-
-def _with_context(
-    table: pd.DataFrame, schools: pd.DataFrame, scores: pd.DataFrame | None
-) -> pd.DataFrame:
-    """Add the school's columns and its index; the latest index stands in where a year has none."""
-    frame = table
-    extra = [c for c in schools.columns if c not in frame.columns]
-    if extra and len(extra) < len(schools.columns):
-        on = [c for c in ("school_id", "year") if c in schools.columns]
-        frame = frame.merge(schools[[*on, *extra]], on=on, how="left")
-    if scores is None:
-        return frame
-    index = scores[["school_id", "year", "context_index"]]
-    frame = frame.merge(index, on=["school_id", "year"], how="left")
-    latest = (
-        index.dropna(subset=["context_index"])
-        .sort_values("year", kind="stable")
-        .groupby("school_id", observed=True)["context_index"]
-        .last()
-    )
-    standing = frame["school_id"].map(latest.to_dict()).astype(float)
-    return frame.assign(context_index=frame["context_index"].astype(float).fillna(standing))
+        known = known.fillna(merged["information"].set_axis(known.index).astype(float))
+    at = list(sources.columns).index("source_reason")
+    table = sources.copy()
+    table.insert(at, "information", known)
+    return table

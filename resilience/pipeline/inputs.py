@@ -31,7 +31,7 @@ class Region:
     ----------
     schools : DataFrame
         One row per school and year.
-    pupils, counts, procedures : DataFrame or None
+    pupils, counts, means, procedures : DataFrame or None
         The other binding tables.
     records : tuple of (name, sha256, rows)
         What was read, with checksums.
@@ -48,18 +48,25 @@ class Region:
     counts: pd.DataFrame | None
     procedures: pd.DataFrame | None
     records: tuple[tuple[str, str, int], ...]
+    means: pd.DataFrame | None = None
     citations: tuple[str, ...] = ()
     licence: str = ""
     notes: tuple[Bilingual, ...] = ()
 
 
 def dataset_config(name: str) -> RegionConfig:
-    """Return the shipped configuration of an embedded data set.
+    """Return a shipped configuration of an embedded data set.
+
+    Parameters
+    ----------
+    name : str
+        Name of the data set, or of a second configuration of it (``"north_region_counts"``: the
+        same region seen as counts of marks).
 
     Raises
     ------
     SpecificationError
-        If none is shipped for it; those that are, are named.
+        If none is shipped under this name; those that are, are named.
     """
     root = resources.files("resilience") / "pipeline" / "regions"
     known = sorted(f.name[: -len(".toml")] for f in root.iterdir() if f.name.endswith(".toml"))
@@ -114,12 +121,13 @@ def _from_dataset(data: Dataset) -> Region:
     records = tuple(
         (f"{data.name}/{name}", _checksum(data, name, frame), len(frame))
         for name, frame in frames.items()
-        if name in ("schools", "pupils", "counts", "procedures")
+        if name in ("schools", "pupils", "counts", "means", "procedures")
     )
     return Region(
         schools=frames["schools"],
         pupils=frames.get("pupils"),
         counts=frames.get("counts"),
+        means=frames.get("means"),
         procedures=frames.get("procedures"),
         records=records,
         citations=(data.citation,) if data.citation else (),
@@ -165,6 +173,7 @@ def _from_files(config: RegionConfig) -> Region:
         schools=tables["schools"],
         pupils=tables.get("pupils"),
         counts=tables.get("counts"),
+        means=tables.get("means"),
         procedures=tables.get("procedures"),
         records=tuple(records),
         notes=tuple(notes),
@@ -176,8 +185,10 @@ def _own_columns(config: RegionConfig) -> tuple[str, ...]:
     model = config.model
     names = [model.n, model.variance, model.sd if model.sd != "estimate" else None]
     if model.formula is not None and model.kind != "pupils":
-        parts = formula_columns(model.formula)
-        names += [parts.outcome, *parts.variables]
+        outcome, _, covariates = model.formula.partition("~")
+        # a model of counts needs no outcome; the name stands in for one
+        parts = formula_columns(f"{outcome.strip() or 'marks'} ~ {covariates}")
+        names += [parts.outcome if outcome.strip() else None, *parts.variables]
     if config.index is not None:
         names += [*config.index.inputs, *config.index.weights, config.index.outcome]
     return tuple(dict.fromkeys(n for n in names if isinstance(n, str) and n != "context_index"))

@@ -15,7 +15,8 @@ import resilience as rs
 from resilience.errors import DataError, SpecificationError, WeakDataWarning
 from resilience.pipeline import annual_run, dataset_config, list_performance, load_region
 from resilience.pipeline.config import ModelConfig
-from resilience.pipeline.estimation import estimate_effects, pupil_composite
+from resilience.pipeline.estimation import Tables, estimate_effects
+from resilience.pipeline.estimation_pupils import pupil_composite
 from resilience.reporting.annual import write_annual_run
 
 
@@ -184,7 +185,7 @@ def test_a_gap_in_one_subject_is_a_gap_in_the_composite():
         "c": False,
     }
     with pytest.raises(DataError, match=r"'prior_score': 1 \(school_id: 1; 1\)"):
-        estimate_effects(ModelConfig(), pupils=SITTINGS, counts=None, schools=SITTINGS, scores=None)
+        estimate_effects(ModelConfig(), Tables(schools=SITTINGS, pupils=SITTINGS))
 
 
 @pytest.mark.parametrize(
