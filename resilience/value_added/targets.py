@@ -188,7 +188,7 @@ def _cells(results: EffectsResults) -> pd.DataFrame:
 
 def _rounded_up(value: Floats) -> Floats:
     """Round up to whole numbers of at least 1; rounding noise is not a pupil."""
-    return np.asarray(np.maximum(np.ceil(value - 1e-9 * np.maximum(np.abs(value), 1.0)), 1.0))
+    return np.asarray(np.maximum(np.ceil(value * (1.0 - 1e-9)), 1.0))
 
 
 def _consistent(

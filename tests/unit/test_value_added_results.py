@@ -259,6 +259,98 @@ def test_pairwise_comparison_follows_the_joint_posterior(pupils):
     assert distance("conditional_sd") < 0.01 < distance("std_error")
 
 
+def test_intervals_at_another_level(pupils, result):
+    table = result.school_effects
+    pd.testing.assert_frame_equal(result.intervals(level=0.95), table)
+    narrow = result.intervals(level=0.90)
+    z = 1.6448536269514722
+    np.testing.assert_allclose(narrow["conf_high"] - narrow["effect"], z * table["std_error"])
+    np.testing.assert_allclose(narrow["effect"] - narrow["conf_low"], z * table["std_error"])
+    assert (narrow["rank_low"] >= table["rank_low"]).all()
+    assert (narrow["rank_high"] <= table["rank_high"]).all()
+    assert (narrow["rank_high"] < table["rank_high"]).any()
+    known = result.intervals(errors="conditional")
+    np.testing.assert_allclose(
+        known["conf_high"] - known["effect"], 1.959964 * table["conditional_sd"], rtol=1e-6
+    )
+    for level in (0.0, 1.0, 95):
+        with pytest.raises(rs.SpecificationError, match="level"):
+            result.intervals(level=level)
+    with pytest.raises(rs.SpecificationError, match="errors is 'joint'"):
+        result.intervals(errors="joint")
+
+
+def test_bands_of_other_cuts(result):
+    table = result.school_effects
+    pd.testing.assert_frame_equal(result.bands(), table[["school_id", "p_above_zero", "band"]])
+    p = table["p_above_zero"].to_numpy()
+    strict = result.bands(outer=0.999, inner=0.99)["band"].to_numpy()
+    np.testing.assert_array_equal(strict == "well_above", p >= 0.999)
+    np.testing.assert_array_equal(strict == "above", (p >= 0.99) & (p < 0.999))
+    np.testing.assert_array_equal(strict == "well_below", p <= 1 - 0.999)
+    for outer, inner in ((0.8, 0.9), (0.9, 0.5), (1.0, 0.8)):
+        with pytest.raises(rs.SpecificationError, match="1/2 < inner ≤ outer < 1"):
+            result.bands(outer=outer, inner=inner)
+
+
+def test_comparative_intervals_by_hand(result):
+    table = result.school_effects
+    bars = result.comparative_intervals()
+    columns = ["school_id", "effect", "comparative_low", "comparative_high", "multiplier"]
+    assert list(bars.columns) == columns
+    assert set(bars["multiplier"]) == {result.comparative_multiplier}
+    reach = result.comparative_multiplier * table["conditional_sd"]
+    np.testing.assert_allclose(bars["comparative_high"], table["effect"] + reach)
+    np.testing.assert_allclose(bars["comparative_low"], table["effect"] - reach)
+    i, j = np.triu_indices(24, 1)
+    s = table["conditional_sd"].to_numpy()
+    joint = np.sqrt(result.errors.difference_variance(i, j)) / (s[i] + s[j])
+    found = result.comparative_intervals(level=0.90, errors="prediction")["multiplier"][0]
+    assert found == pytest.approx(1.6448536269514722 * joint.mean())
+    assert found > result.comparative_intervals(level=0.90)["multiplier"][0]
+
+
+def test_pairs_with_the_shared_error_of_the_coefficients(result):
+    known, joint = result.pairs(), result.pairs(errors="prediction")
+    np.testing.assert_array_equal(known["difference"], joint["difference"])
+    # the difference of two leverages is small but not nothing
+    assert (joint["std_error"] > known["std_error"]).all()
+    assert (joint["std_error"] < 1.1 * known["std_error"]).all()
+    assert (joint["p_value"] >= known["p_value"]).all()
+    apart = np.abs(joint["difference"]) > np.sqrt(2) * 1.39 * joint["std_error"]
+    np.testing.assert_array_equal(joint["separated"], apart)
+    with pytest.raises(rs.SpecificationError, match="errors is 'none'"):
+        result.pairs(errors="none")
+
+
+def test_ranks_of_the_joint_posterior(result):
+    table = result.school_effects
+    known = result.ranks(errors="conditional")
+    np.testing.assert_allclose(known["rank_expected"], table["rank_expected"], rtol=1e-10)
+    assert (known["rank_low"] - table["rank_low"]).abs().max() <= 1
+    joint = result.ranks()
+    assert list(joint.columns) == ["school_id", "rank_expected", "rank_low", "rank_high"]
+    assert joint["rank_expected"].sum() == pytest.approx(24 * 25 / 2)
+    # the shared error hardly matters for ranks, as it should
+    assert (joint["rank_expected"] - known["rank_expected"]).abs().max() < 0.5
+    pd.testing.assert_frame_equal(joint, result.ranks(random_state=0))
+
+
+def test_ranks_count_what_schools_of_a_municipality_share(pupils):
+    model = rs.ValueAddedModel("score ~ prior_score", group=["municipality_id", "school_id"])
+    result = model.fit(pupils)
+    assert len(result.errors.shared) == 1
+    table = result.school_effects
+    np.testing.assert_allclose(
+        table["rank_expected"], result.ranks(errors="conditional")["rank_expected"], rtol=1e-10
+    )
+    # two schools of one municipality: what they share cancels in their difference
+    alone = np.hypot(table["conditional_sd"].to_numpy()[0], table["conditional_sd"].to_numpy()[1])
+    codes = result.errors.shared[0][0]
+    assert codes[0] == codes[1]
+    assert result.pairs()["std_error"][0] < alone
+
+
 def test_random_state_moves_rank_limits_only(pupils):
     model = rs.ValueAddedModel("score ~ prior_score", group="school_id")
     one, again, other = (model.fit(pupils, random_state=k) for k in (None, 0, 5))
