@@ -9,8 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from resilience.errors import SpecificationError
 from resilience.i18n import text
+from resilience.stats.prediction_errors import coefficient_half
 from resilience.value_added.results import EffectsResults
+from resilience.value_added.targets import Target, predicted, read_target, year_numbers
 
 __all__ = ["OrdinalSchoolResults", "YearState"]
 
@@ -112,6 +115,59 @@ class OrdinalSchoolResults(EffectsResults):
             super()
             .glance()
             .assign(within_correlation=self.correlation, mean_reliability_scores=scores)
+        )
+
+    def predict_effects(
+        self, target: Target = "persistent", *, lag_correlation: float = 0.0
+    ) -> pd.DataFrame:
+        """Return the best prediction of what lasts, of one year, or of the year to come.
+
+        From the joint posterior of the lasting effect and the years' parts, thresholds and
+        coefficients integrated out: not from yearly residuals, which procedures that last and
+        cohorts that return tie together.
+
+        Parameters
+        ----------
+        target : {"persistent", "last_year", "next_year"} or mapping of {year: weight}
+            See `EffectsResults.predict_effects`.
+        lag_correlation : float
+            Only 0: the fit takes the years' parts as independent.
+
+        Raises
+        ------
+        SpecificationError
+            Without a year part, for an unknown target or year, or another ``lag_correlation``.
+        """
+        if not len(self.state.years):
+            raise SpecificationError(text("value_added.this_years_effect"))
+        if lag_correlation != 0.0:
+            raise SpecificationError(
+                text("value_added_marks.lag_correlation", value=lag_correlation)
+            )
+        wanted, words = read_target(target, self.state.years)
+        known = year_numbers(self.state.years)
+        weights = np.concatenate([[wanted.persistent], np.zeros(len(known))])
+        beyond = 0.0
+        for year, weight in zip(wanted.years, wanted.weights, strict=True):
+            at = np.flatnonzero(known == year)
+            if len(at):
+                weights[1 + at[0]] += weight
+            else:
+                beyond += float(weight) ** 2
+        own = self.variances["transient"]
+        conditional = np.einsum("a,jab,b->j", weights, self.state.covariance, weights)
+        half = coefficient_half(
+            np.einsum("a,jaf->jf", weights, self.state.leverage), self.errors.beta_covariance
+        )
+        extra = own * beyond
+        prior = float(wanted.persistent**2 * self.variances["persistent"])
+        prior += own * float((weights[1:] ** 2).sum() + beyond)
+        total = conditional + np.einsum("jf,jf->j", half, half) + extra
+        return predicted(
+            self.school_effects["school_id"],
+            self.state.mean @ weights,
+            (conditional + extra, total, prior),
+            words,
         )
 
     def to_dict(self) -> dict[str, Any]:

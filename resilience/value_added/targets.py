@@ -20,7 +20,14 @@ from resilience.validation import check_fraction, check_positive, shorten
 if TYPE_CHECKING:
     from resilience.value_added.results import EffectsResults
 
-__all__ = ["Target", "sufficiency_table", "target_table"]
+__all__ = [
+    "Target",
+    "predicted",
+    "read_target",
+    "sufficiency_table",
+    "target_table",
+    "year_numbers",
+]
 
 Floats = NDArray[np.float64]
 Target = Literal["persistent", "last_year", "next_year"] | Mapping[int, float]
@@ -280,7 +287,7 @@ def target_table(
     if results.time is None or "year" not in results.school_years.columns:
         raise SpecificationError(text("value_added.this_years_effect"))
     panel = _panel(results)
-    wanted, words = _wanted(target, panel)
+    wanted, words = read_target(target, panel.labels)
     variances = (results.variances["persistent"], results.variances["transient"])
     lasting = YearTarget(persistent=1.0, years=np.zeros(0), weights=np.zeros(0))
     plain = target_posteriors(
@@ -315,9 +322,16 @@ def target_table(
         )
         effect, conditional, prior = found.mean, found.variance, found.prior
         total = conditional + _coefficient_variance(results, panel, found.gain)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shares = [1.0 - v / prior if prior > 0 else np.zeros_like(v) for v in (conditional, total)]
-    return table[["school_id"]].assign(
+    return predicted(table["school_id"], effect, (conditional, total, prior), words)
+
+
+def predicted(
+    schools: pd.Series, effect: Floats, variances: tuple[Floats, Floats, float], words: str
+) -> pd.DataFrame:
+    """Return the table of a target from conditional, total and prior variances."""
+    conditional, total, prior = variances
+    shares = [1.0 - v / prior if prior > 0 else np.zeros_like(v) for v in (conditional, total)]
+    return pd.DataFrame({"school_id": schools}).assign(
         effect=effect,
         conditional_sd=np.sqrt(conditional),
         std_error=np.sqrt(total),
@@ -336,32 +350,44 @@ def _panel(results: EffectsResults) -> _Panel:
     residual, sampling = np.full(shape, np.nan), np.full(shape, np.nan)
     residual[school, at] = cells["residual"].to_numpy(dtype=float)
     sampling[school, at] = 1.0 / cells["precision"].to_numpy(dtype=float)
-    numeric = labels.dtype.kind in "iuf"
-    years = labels.astype(float) if numeric else np.arange(len(labels), dtype=float)
-    return _Panel(residual=residual, sampling=sampling, years=years, labels=labels.astype(object))
+    named = labels.astype(object)
+    return _Panel(residual=residual, sampling=sampling, years=year_numbers(named), labels=named)
 
 
-def _wanted(target: Target, panel: _Panel) -> tuple[YearTarget, str]:
-    """Return the target in terms of years and its name in the table."""
-    empty = np.zeros(0)
+def read_target(target: Target, labels: NDArray[np.object_]) -> tuple[YearTarget, str]:
+    """Return the target in terms of years and its name in the table.
+
+    Parameters
+    ----------
+    target : {"persistent", "last_year", "next_year"} or mapping of {year: weight}
+        As the user stated it.
+    labels : ndarray of object
+        Years of the data, ascending; years that are no numbers count as 0, 1, 2 …
+
+    Raises
+    ------
+    SpecificationError
+        For an unknown target or year, or weights that are not finite or all zero.
+    """
+    empty, at = np.zeros(0), year_numbers(labels)
     if isinstance(target, str):
         if target not in _TARGETS:
             raise SpecificationError(
-                text("value_added.target", target=repr(target), years=_listed(panel))
+                text("value_added.target", target=repr(target), years=_listed(labels))
             )
         if target == "persistent":
             return YearTarget(persistent=1.0, years=empty, weights=empty), target
-        year = panel.years.max() + (1.0 if target == "next_year" else 0.0)
+        year = at.max() + (1.0 if target == "next_year" else 0.0)
         return YearTarget(persistent=1.0, years=np.array([year]), weights=np.ones(1)), target
     if not isinstance(target, Mapping) or not target:
         raise SpecificationError(
-            text("value_added.target", target=repr(target), years=_listed(panel))
+            text("value_added.target", target=repr(target), years=_listed(labels))
         )
-    known = dict(zip(panel.labels, panel.years, strict=True))
+    known = dict(zip(labels, at, strict=True))
     unknown = [year for year in target if year not in known]
     if unknown:
         raise SpecificationError(
-            text("value_added.target_year", year=repr(unknown[0]), years=_listed(panel))
+            text("value_added.target_year", year=repr(unknown[0]), years=_listed(labels))
         )
     weights = np.array([float(w) for w in target.values()])
     if not np.isfinite(weights).all() or not weights.any():
@@ -371,8 +397,15 @@ def _wanted(target: Target, panel: _Panel) -> tuple[YearTarget, str]:
     return YearTarget(persistent=float(weights.sum()), years=years, weights=weights), words
 
 
-def _listed(panel: _Panel) -> str:
-    return shorten(panel.labels.tolist(), 12)
+def year_numbers(labels: NDArray[np.object_]) -> Floats:
+    """Return the years as numbers: as they are, or their order where they are no numbers."""
+    if all(isinstance(label, int | float | np.number) for label in labels):
+        return labels.astype(np.float64)
+    return np.arange(len(labels), dtype=np.float64)
+
+
+def _listed(labels: NDArray[np.object_]) -> str:
+    return shorten(labels.tolist(), 12)
 
 
 def _coefficient_variance(results: EffectsResults, panel: _Panel, gain: Floats) -> Floats:
