@@ -81,7 +81,7 @@ def log_multinomial(counts: Floats) -> float:
 
 def _constant(data: OrdinalData) -> float:
     known = data.precision > 0
-    density = np.log(data.precision[known] / (2.0 * np.pi)).sum()
+    density = np.log(data.weighted_precision[known] / (2.0 * np.pi)).sum()
     return -2.0 * log_multinomial(data.counts) - float(density)
 
 
