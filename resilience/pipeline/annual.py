@@ -21,7 +21,7 @@ from resilience.pipeline.inputs import Region, load_region
 from resilience.pipeline.known import known_region
 from resilience.pipeline.plan import build_index, build_rules, needs_effects
 from resilience.results import Results
-from resilience.value_added import EffectsResults, OrdinalSchoolResults
+from resilience.value_added import EffectsResults
 
 __all__ = ["AnnualResults", "annual_run"]
 
@@ -108,11 +108,10 @@ class AnnualResults(Results):
             found["school_years"] = self.va.school_years
             found["fixed_effects"] = self.va.fixed_effects
             found["variance_components"] = self.va.variance_components
-        if isinstance(self.va, OrdinalSchoolResults):
-            found["thresholds"] = self.va.thresholds
-            found["mark_shares"] = self.va.mark_shares
-            found["procedure_effects"] = self.va.procedure_effects
-            found["coarsening"] = self.va.coarsening
+        for name in ("thresholds", "mark_shares", "procedure_effects", "coarsening"):
+            table = getattr(self.va, name, None)  # of models of marks, or of several procedures
+            if table is not None and len(table):
+                found[name] = table
         if len(self.sources):
             found["sources"] = self.sources
         if self.index is not None:

@@ -90,8 +90,9 @@ class ModelConfig:
     missing : {"raise", "drop", "indicator"}
         Gaps in the pupil file.
     outcome_procedure : str or None
-        Kind of procedure the pupils' results come from (``"ОГЭ"``, ``"ВПР-8"``); with the subject
-        it names the procedure whose date of availability decides.
+        Kind of procedure that results of pupils and means in the table of schools come from
+        (``"ОГЭ"``, ``"ВПР-8"``); with the subject it names the procedure whose date of
+        availability decides.
     correlation : float
         Correlation of one pupil's results in two procedures, in [0, 1); for counts and mixtures.
     n, variance : str or None
@@ -133,7 +134,7 @@ class IndexConfig:
     mode : {"previous_years", "cross_fitted"} or None
         Whose results the weights of ``supervised`` may depend on.
     outcome : str or None
-        Column of school results, for ``supervised``.
+        Column of school results, for ``supervised``; ``"mean_mark"`` is formed from the counts.
     outcome_sd : float
         SD of pupils within a school in units of the outcome, for ``supervised``.
     folds : int

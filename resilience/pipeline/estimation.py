@@ -208,6 +208,7 @@ def _fitted(
     return fit_procedure_means(
         settings,
         cells,
+        procedures=tables.procedures,
         schools=tables.schools,
         scores=tables.scores,
         random_state=random_state,

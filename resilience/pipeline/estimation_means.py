@@ -9,7 +9,8 @@ from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.pipeline.config import ModelConfig
 from resilience.pipeline.covariates import complete_rows, with_covariates
-from resilience.value_added import SchoolLevelModel, SchoolLevelResults
+from resilience.pipeline.procedure_names import cohorts
+from resilience.value_added import Procedures, SchoolLevelModel, SchoolLevelResults
 
 __all__ = ["fit_procedure_means", "fit_school_means"]
 
@@ -18,6 +19,7 @@ def fit_procedure_means(
     settings: ModelConfig,
     cells: pd.DataFrame,
     *,
+    procedures: pd.DataFrame | None,
     schools: pd.DataFrame,
     scores: pd.DataFrame | None,
     random_state: int = 0,
@@ -27,10 +29,12 @@ def fit_procedure_means(
     Parameters
     ----------
     settings : ModelConfig
-        Formula and method.
+        Formula, correlation, method.
     cells : DataFrame
         ``school_id year procedure mean_score sampling_variance n_participants``, as
         `procedure_cells` returns them.
+    procedures : DataFrame or None
+        Where grades of procedures may stand.
     schools, scores : DataFrame, DataFrame or None
         Where covariates stand.
     random_state : int
@@ -40,16 +44,20 @@ def fit_procedure_means(
     parts = formula_columns(formula)
     frame, notes = with_covariates(cells, columns=parts.variables, schools=schools, scores=scores)
     usable, lost = complete_rows(frame, [*parts.variables, parts.outcome], table="means")
+    several = _repeated(usable, "procedure")
+    usable = usable.assign(cohort=cohorts(usable, procedures))
+    shared = Procedures(column="procedure", cohort="cohort", correlation=settings.correlation)
     model = SchoolLevelModel(
         formula,
         group="school_id",
         time="year" if _repeated(usable, "year") else None,
-        procedure="procedure" if _repeated(usable, "procedure") else None,
+        procedure=shared if several else None,
         variance="sampling_variance",
         n="n_participants",
     )
     va = model.fit(usable, method=settings.method, random_state=random_state)
-    return va, (*notes, *lost)
+    stated = (text("pipeline.correlation", r=f"{settings.correlation:g}"),) if several else ()
+    return va, (*notes, *lost, *stated)
 
 
 def fit_school_means(

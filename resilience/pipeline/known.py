@@ -50,7 +50,8 @@ def known_region(
         Where results name no procedure and so have no date.
     """
     pieces: list[pd.DataFrame] = []
-    pupils = region.pupils
+    # results that no part of the run reads need no date
+    pupils = None if config.model.kind in ("counts", "means") else region.pupils
     tables: list[pd.DataFrame | None] = []
     for table in (region.counts, region.means):
         seen = None if table is None else known_on(table, region.procedures, day)
@@ -66,7 +67,7 @@ def known_region(
         if n_undated:
             notes = (text("pipeline.undated", n=n_undated, as_of=day.isoformat()),)
             warnings.warn(WeakDataWarning(notes[0]), stacklevel=3)
-    undated = config.model.outcome_procedure is None and "mean_score" in region.schools.columns
+    undated = config.model.outcome_procedure is None and _reads_means(config, region)
     if day is not None and undated:
         notes = (*notes, text("pipeline.undated_means", as_of=day.isoformat()))
         warnings.warn(WeakDataWarning(notes[-1]), stacklevel=3)
@@ -77,8 +78,18 @@ def known_region(
         notes = (text("pipeline.withheld", as_of=day.isoformat(), procedures=shown), *notes)
     outcome = config.model.outcome_procedure
     schools = _known_means(region.schools, counts, withheld, outcome)
+    if config.index is not None and config.index.outcome == "mean_mark":
+        schools = _with_mean_marks(schools, counts, "mean_mark")
     known = replace(region, pupils=pupils, counts=counts, means=means, schools=schools)
     return known, withheld, notes
+
+
+def _reads_means(config: RegionConfig, region: Region) -> bool:
+    """Return whether the means in the table of schools may enter the model or the index."""
+    if "mean_score" not in region.schools.columns:
+        return False
+    in_index = config.index is not None and config.index.outcome == "mean_score"
+    return in_index or config.model.kind in ("auto", "means")
 
 
 def _known_pupils(
@@ -116,6 +127,14 @@ def _known_means(
         ours = withheld["procedure"].astype(str).str.startswith(outcome_procedure)
         late = schools["year"].isin(withheld.loc[ours, "year"])
         return schools.assign(mean_score=schools["mean_score"].where(~late))
-    if counts is None or "year" not in schools.columns or not has_marks(counts):
+    return _with_mean_marks(schools, counts, "mean_score")
+
+
+def _with_mean_marks(schools: pd.DataFrame, counts: pd.DataFrame | None, name: str) -> pd.DataFrame:
+    """Return the table of schools with mean marks, where it lacks them and there are marks."""
+    if name in schools.columns or "year" not in schools.columns:
         return schools
-    return schools.merge(mean_marks(counts), on=["school_id", "year"], how="left")
+    if counts is None or not has_marks(counts):
+        return schools
+    means = mean_marks(counts).rename(columns={"mean_score": name})
+    return schools.merge(means, on=["school_id", "year"], how="left")

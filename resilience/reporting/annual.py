@@ -122,6 +122,7 @@ def _appendix(results: AnnualResults, lang: str) -> Appendix:
         lang=lang,
         counts=results.counts,
         schools=results.schools,
+        sources=results.sources,
         provenance=provenance,
         title=title,
     )
@@ -138,6 +139,11 @@ def _appendix_files(appendix: Appendix, root: Path) -> dict[Path, bytes]:
     return files
 
 
+def _rounded(share: float) -> float | None:
+    """Return a share with three decimals; JSON has no NaN."""
+    return round(share, 3) if share == share else None
+
+
 def _manifest(results: AnnualResults, files: Mapping[str, bytes]) -> bytes:
     """Return the manifest: no clock and no folder, so that a re-run gives the same bytes."""
     record = {
@@ -148,6 +154,8 @@ def _manifest(results: AnnualResults, files: Mapping[str, bytes]) -> bytes:
         "seed": results.seed,
         "settings": dict(results.settings),
         "model": results.model_kind,
+        "question": results.va.question.key if results.va is not None else None,
+        "information": _rounded(results.va.information) if results.va is not None else None,
         "notes": [{"en": note.en, "ru": note.ru} for note in results.notes],
         "rules": [
             {"id": r.id, "version": r.version, "status": r.status} for r in results.found.rules

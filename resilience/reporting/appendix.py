@@ -117,6 +117,7 @@ def methods_appendix(
     lang: str = "ru",
     counts: pd.DataFrame | None = None,
     schools: pd.DataFrame | None = None,
+    sources: pd.DataFrame | None = None,
     provenance: Provenance | None = None,
     title: str | None = None,
 ) -> Appendix:
@@ -124,8 +125,8 @@ def methods_appendix(
 
     Parameters
     ----------
-    va : ValueAddedResults, SchoolLevelResults or None
-        Value added; None where there is no model (a region with counts of marks alone).
+    va : EffectsResults or None
+        Value added, from pupils, means or counts of marks; None where there is no model.
     index : ContextIndexResults or None
         Context index.
     found : DetectionResults or None
@@ -136,6 +137,8 @@ def methods_appendix(
         Counts of marks (``school_id year procedure n_participants``), for the volume of the data.
     schools : DataFrame, optional
         Table of schools (``school_id name municipality_id is_rural``).
+    sources : DataFrame, optional
+        What the model takes for each procedure and year, and why: `AnnualResults.sources`.
     provenance : Provenance, optional
         Where the numbers come from; without it only the library's version is printed.
     title : str, optional
@@ -155,7 +158,13 @@ def methods_appendix(
 
     check_language(lang)
     material = Material(
-        va=va, index=index, found=found, counts=counts, schools=schools, provenance=provenance
+        va=va,
+        index=index,
+        found=found,
+        counts=counts,
+        schools=schools,
+        provenance=provenance,
+        sources=sources,
     )
     draft = Draft(lang=lang)
     compose(draft, material)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from resilience.reporting.draft import Draft
 from resilience.reporting.material import Material
+from resilience.reporting.model_words import of_marks
 from resilience.reporting.rules import rules_applied
 from resilience.reporting.section_closing import (
     write_annex,
@@ -14,6 +15,7 @@ from resilience.reporting.section_closing import (
 from resilience.reporting.section_data import write_data, write_purpose
 from resilience.reporting.section_index import write_context_figure, write_index
 from resilience.reporting.section_lists import write_lists
+from resilience.reporting.section_marks import write_marks_model
 from resilience.reporting.section_model import write_effects, write_model
 from resilience.reporting.section_rules import write_rules
 
@@ -26,7 +28,10 @@ def compose(draft: Draft, material: Material) -> None:
     write_purpose(draft, material)
     write_data(draft, material)
     if material.va is not None:
-        write_model(draft, material)
+        if of_marks(material.va):
+            write_marks_model(draft, material)
+        else:
+            write_model(draft, material)
         write_effects(draft, material)
     if material.index is not None:
         write_index(draft, material)

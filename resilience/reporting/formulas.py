@@ -9,7 +9,9 @@ __all__ = [
     "EXPECTED_RANK",
     "INDEX",
     "RELIABILITY",
+    "MEAN_OF_SCORES",
     "information",
+    "marks_model",
     "mean_model",
     "pupil_model",
 ]
@@ -25,6 +27,9 @@ INDEX = (
     r"z_{sk} = d_k\,\frac{x_{sk}-m_k}{s_k}",
     r"c_s = \sum_k w_k z_{sk}",
     r"I_s = 50 + 10\,\frac{c_s-\bar c_0}{s_0}",
+)
+MEAN_OF_SCORES = (
+    r"\bar y_{jtp} = \eta_{jtp} + \bar e_{jtp},\quad \bar e_{jtp} \sim N(0,\,\varsigma_{jtp}^2)"
 )
 BAYES_RULE = r"P \;\ge\; p^* = \frac{L_{FP}}{L_{FP}+L_{FN}}"
 
@@ -42,22 +47,45 @@ def pupil_model(*, years: bool, slopes: bool, outer: bool) -> tuple[str, str]:
     return model, _normal(rf"e_{{{i}}}", r"\sigma_e^2", years=years)
 
 
-def mean_model(*, years: bool, known_size: bool) -> tuple[str, str]:
+def mean_model(*, years: bool, procedures: bool = False, known_size: bool) -> tuple[str, str]:
     """Return the model of school means, and the distributions of its random parts."""
-    i = "jt" if years else "j"
+    i = "j" + ("t" if years else "") + ("p" if procedures else "")
     passing = " + v_{jt}" if years else ""
+    own = " + w_{jp}" if procedures else ""
     error = rf"\sigma_e^2/n_{{{i}}}" if known_size else rf"\varsigma_{{{i}}}^2"
     model = (
-        rf"\bar y_{{{i}}} = \mathbf{{x}}_{{{i}}}^\top \boldsymbol{{\beta}} + u_j{passing}"
+        rf"\bar y_{{{i}}} = \mathbf{{x}}_{{{i}}}^\top \boldsymbol{{\beta}} + u_j{passing}{own}"
         rf" + \bar e_{{{i}}}"
     )
-    return model, _normal(rf"\bar e_{{{i}}}", error, years=years)
+    normal = _normal(rf"\bar e_{{{i}}}", error, years=years, procedures=procedures)
+    return model, normal
 
 
-def _normal(error: str, variance: str, *, years: bool) -> str:
+def marks_model(
+    *, years: bool, procedures: bool, cells: bool, shared: bool
+) -> tuple[str, str, str]:
+    """Return the model of marks: its thresholds, the level of a school, the random parts."""
+    place = r"\eta_{jtp} = \mathbf{x}_{jtp}^\top \boldsymbol{\beta} + u_j"
+    parts = [r"u_j \sim N(0,\,\sigma_u^2)"]
+    for there, symbol, variance in (
+        (years, "v_{jt}", r"\sigma_v^2"),
+        (procedures, "w_{jp}", r"\sigma_w^2"),
+        (cells, r"\varepsilon_{jtp}", r"\sigma_\varepsilon^2"),
+        (shared, "a_{jc}", r"r\,\sigma^2/N_{jc}"),
+    ):
+        if there:
+            place += f" + {symbol}"
+            parts.append(rf"{symbol} \sim N(0,\,{variance})")
+    mark = r"P(m_{ijtp} \le k) = \Phi\!\left(\frac{c_{k,tp} - \eta_{jtp}}{\sigma}\right)"
+    return mark, place, r",\quad ".join(parts)
+
+
+def _normal(error: str, variance: str, *, years: bool, procedures: bool = False) -> str:
     parts = [r"u_j \sim N(0,\,\sigma_u^2)"]
     if years:
         parts.append(r"v_{jt} \sim N(0,\,\sigma_v^2)")
+    if procedures:
+        parts.append(r"w_{jp} \sim N(0,\,\sigma_w^2)")
     parts.append(rf"{error} \sim N(0,\,{variance})")
     return r",\quad ".join(parts)
 

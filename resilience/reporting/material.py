@@ -33,6 +33,8 @@ class Material:
         Verdicts.
     counts, schools : DataFrame or None
         Tables of the contract.
+    sources : DataFrame or None
+        What the model takes for each procedure and year, and why.
     provenance : Provenance or None
         Where the numbers come from.
     """
@@ -43,6 +45,7 @@ class Material:
     counts: pd.DataFrame | None
     schools: pd.DataFrame | None
     provenance: Provenance | None
+    sources: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
         if self.va is None and self.index is None and self.found is None:

@@ -13,6 +13,7 @@ from resilience.plotting.inputs import interval_note, latest_scores
 from resilience.references import reference, reference_keys
 from resilience.reporting.draft import Draft, Markup, escape, localized
 from resilience.reporting.material import MOST_SCHOOLS, Material
+from resilience.reporting.model_words import of_marks
 from resilience.reporting.provenance import Provenance
 from resilience.reporting.rules import RuleFacts
 from resilience.reporting.section_lists import verdict_word
@@ -31,6 +32,8 @@ def write_limitations(draft: Draft, material: Material, rules: tuple[RuleFacts, 
         keys += ["limit_effect", "limit_small"]
         if "prior" in str(material.va.formula):
             keys.append("limit_prior")
+        if of_marks(material.va):
+            keys += ["limit_counts", "limit_entry"]
     else:
         keys.append("limit_no_model")
     if material.index is None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
+from resilience.columns import label
 from resilience.i18n import text_keys
-from resilience.reporting.draft import Draft, Markup
+from resilience.reporting.draft import Draft, Markup, escape, localized
 from resilience.reporting.material import Material, years_of
 
 __all__ = ["write_data", "write_purpose"]
+
+_MOST_NAMED = 12  # procedures named for one reason; the files of the run hold them all
 
 
 def write_purpose(draft: Draft, material: Material) -> None:
@@ -47,6 +52,8 @@ def write_data(draft: Draft, material: Material) -> None:
         [(draft.words(key), value) for key, value in _volume(draft, material)],
         draft.words("data_volume_caption"),
     )
+    if material.sources is not None and len(material.sources):
+        _write_sources(draft, material.sources)
     provenance = material.provenance
     if provenance is not None and provenance.as_of:
         draft.say("data_as_of", date=provenance.as_of)
@@ -60,6 +67,50 @@ def write_data(draft: Draft, material: Material) -> None:
         [(r.name, f"{r.n_rows}", Markup(_grouped(r.sha256))) for r in provenance.data],
         draft.words("data_checksums_caption"),
     )
+
+
+def _write_sources(draft: Draft, sources: pd.DataFrame) -> None:
+    """Write what the model takes of each procedure, years with the same source in one row."""
+    draft.say("data_sources", table=draft.ref("table", "sources"))
+    kinds = sources["source_kind"].astype(str)
+    rows = []
+    for _, part in sources.groupby(["procedure", kinds.rename("kind")], sort=True, observed=True):
+        kept = part["information"].mean()
+        pupils = int(part["n_pupils"].sum())
+        rows.append(
+            (
+                str(part["procedure"].iloc[0]),
+                years_of(part),
+                localized(part["source_kind"].iloc[0], draft.lang),
+                f"{int(part['n_schools'].max())}" if pupils else "—",
+                f"{pupils}" if pupils else "—",
+                f"{100 * kept:.0f} %" if kept == kept else "—",
+            )
+        )
+    heads = [label("procedure", draft.lang), draft.words("head_years")]
+    heads += [draft.words(f"head_{k}") for k in ("source", "schools", "results", "information")]
+    draft.plain_table("sources", heads, rows, draft.words("data_sources_caption"))
+    _write_reasons(draft, sources)
+    without = int(sources["n_schools_without"].sum())
+    if without:
+        draft.say("data_sources_without", n=without)
+
+
+def _write_reasons(draft: Draft, sources: pd.DataFrame) -> None:
+    """Write why each source was taken, unless there is one reason for all."""
+    reasons = pd.Series(
+        [localized(r, draft.lang) for r in sources["source_reason"]], index=sources.index
+    )
+    if reasons.nunique() < 2:
+        return
+    items = []
+    for reason, part in sources.groupby(reasons, sort=False):
+        years = part.groupby(part["procedure"].astype(str), sort=True)
+        cells = [f"{procedure} ({years_of(rows)})" for procedure, rows in years]
+        more = f" … ({len(cells)})" if len(cells) > _MOST_NAMED else ""
+        items.append(escape(f"{reason}: {', '.join(cells[:_MOST_NAMED])}{more}"))
+    draft.say("data_sources_reasons")
+    draft.bullets(items)
 
 
 def _grouped(checksum: str) -> str:
@@ -96,9 +147,17 @@ def _volume(draft: Draft, material: Material) -> list[tuple[str, str]]:
     return rows
 
 
+def _model_data(draft: Draft, va: Any) -> list[tuple[str, str]]:
+    rows = [("data_kind", draft.words(f"data_kind_{va.data_kind}"))]
+    if va.information == va.information:
+        rows.append(("data_information", f"{100 * va.information:.0f} %"))
+    return rows
+
+
 def _model_volume(draft: Draft, material: Material) -> list[tuple[str, str]]:
     va = material.va
-    rows = [
+    rows = [] if getattr(va, "data_kind", None) is None else _model_data(draft, va)
+    rows += [
         ("data_schools_model", f"{va.n_schools}"),
         ("data_pupils_model", f"{va.n_pupils}"),
     ]

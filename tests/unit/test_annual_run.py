@@ -253,3 +253,128 @@ def test_the_workbook_of_a_methodologist_runs_from_counts_alone(tmp_path):
 def test_a_dataset_without_a_configuration_says_so():
     with pytest.raises(SpecificationError, match="north_region"):
         load_region(rs.load_dataset("michigan_schools"))
+
+
+# ------------------------------------------------------------------ counts, means, mixtures
+
+
+@pytest.fixture(scope="module")
+def counted():
+    return annual_run(dataset_config("north_region_counts"))
+
+
+def test_the_region_seen_as_counts_follows_the_truth(counted):
+    truth = rs.load_dataset("north_region").truth["schools"].set_index("school_id")
+    effects = counted.va.school_effects.set_index("school_id").join(truth)
+    assert counted.model_kind == counted.va.data_kind == "counts"
+    # another question than the truth's: since entry, not what grade 9 adds, and the index does not
+    # hold all of the context; five standard errors (1/√177 = .075) above no relation
+    assert effects["effect"].corr(effects["persistent_effect"]) > 5 / np.sqrt(177)
+    # the share below the minimum falls with the level of a school; the truth is the second
+    # largest of its shares in the long run, a curved function of that level
+    level = effects["expected_mean"] + effects["effect"]
+    assert level.corr(effects["true_share_below"]) < -0.8
+
+
+def test_no_pupil_enters_a_run_on_counts(counted):
+    region = rs.load_dataset("north_region")
+    frames = {"schools": region.schools.drop(columns="mean_score"), "counts": region.counts}
+    alone = rs.Dataset(
+        name="north_region_counts",
+        title=region.title,
+        description=region.description,
+        frames={**frames, "procedures": region.procedures},
+        citation=region.citation,
+        licence=region.licence,
+        source=region.source,
+    )
+    run = annual_run(alone)
+    pd.testing.assert_frame_equal(run.va.school_effects, counted.va.school_effects)
+    # the quadrant rule reads the mean results in the table of schools, which are gone here
+    verdicts = [t.found.schools.query("rule_id != 'resilient_quadrant'") for t in (run, counted)]
+    pd.testing.assert_frame_equal(*verdicts)
+
+
+def test_a_run_says_its_data_its_question_and_what_they_keep(counted):
+    row = counted.glance().iloc[0]
+    assert (row["model_kind"], row["question"]) == ("counts", "since entry to school")
+    # four marks at the shares of this region; DOMAIN's 86–88 % are for even shares
+    assert 0.80 < row["information"] < 0.90
+    assert set(counted.sources["source_kind"]) == {"counts"}
+    assert len(counted.sources) == 40
+    notes = [note.ru for note in counted.notes]
+    assert any("числам отметок" in n and "Такой вид данных задан" in n for n in notes)
+    assert any("со времени поступления" in n for n in notes)
+    assert any("85 %" in n for n in notes)
+    assert any("0.5" in n for n in notes)
+
+
+def test_outputs_of_counts_hold_thresholds_and_are_the_same_again(counted, tmp_path):
+    first = write_annual_run(counted, tmp_path / "a", lang="ru", figures=False)
+    again = annual_run(dataset_config("north_region_counts"))
+    second = write_annual_run(again, tmp_path / "b", lang="ru", figures=False)
+    for one, two in zip(first, second, strict=True):
+        assert one.read_bytes() == two.read_bytes(), one.name
+    names = {p.relative_to(tmp_path / "a").as_posix() for p in first}
+    tables = ("thresholds", "mark_shares", "procedure_effects", "coarsening", "sources")
+    assert {f"tables/{name}.csv" for name in tables} <= names
+    manifest = json.loads((tmp_path / "a" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["command"] == "resilience demo --dataset north_region_counts"
+    assert (manifest["model"], manifest["question"]) == ("counts", "since_entry")
+    assert manifest["information"] == pytest.approx(counted.va.information, abs=5e-4)
+    page = (tmp_path / "a" / "appendix.html").read_text(encoding="utf-8")
+    for words in (
+        "Средняя отметка не вычисляется",
+        "называются порогами",
+        "одной параллели",
+        "сохраняют 85",
+        "со времени поступления",
+    ):
+        assert words in page
+
+
+def test_published_means_by_procedure_run_from_files(tmp_path):
+    region = rs.load_dataset("north_region")
+    marks = region.counts[region.counts["procedure"].str.startswith("ОГЭ")]
+    points = marks[["n_2", "n_3", "n_4", "n_5"]].to_numpy() @ np.array([2, 3, 4, 5])
+    squares = marks[["n_2", "n_3", "n_4", "n_5"]].to_numpy() @ np.array([4, 9, 16, 25])
+    n = marks["n_participants"].to_numpy()
+    spread = np.sqrt(np.maximum(squares - points**2 / n, 0) / np.maximum(n - 1, 1))
+    means = marks[["school_id", "year", "procedure", "n_participants"]].assign(
+        mean_score=points / n, sd=np.where(n > 1, spread, np.nan)
+    )
+    tables = {
+        "schools": region.schools.drop(columns="mean_score"),
+        "means": means,
+        "procedures": region.procedures[["procedure", "year", "available_from"]],
+    }
+    for name, frame in tables.items():
+        frame.to_csv(tmp_path / f"{name}.csv", index=False)
+    (tmp_path / "region.toml").write_text(
+        """
+[inputs]
+schools = "schools.csv"
+means = "means.csv"
+procedures = "procedures.csv"
+
+[index]
+kind = "policy"
+weights = { both_parents_higher_edu = 1.0, low_income = -1.0 }
+
+[[rules]]
+preset = "resilient_posterior"
+
+[output]
+as_of = 2025-05-31
+""",
+        encoding="utf-8",
+    )
+    run = annual_run(tmp_path / "region.toml")
+    assert run.model_kind == run.va.data_kind == "means"
+    assert set(run.withheld["procedure"]) == {"ОГЭ-РУ", "ОГЭ-МА"}
+    assert run.sources["year"].max() == 2024
+    assert run.va.information == 1.0
+    assert len(run.tables()["procedure_effects"]) == 2 * 177
+    truth = region.truth["schools"].set_index("school_id")
+    effects = run.va.school_effects.set_index("school_id").join(truth)
+    assert effects["effect"].corr(effects["persistent_effect"]) > 0.5
