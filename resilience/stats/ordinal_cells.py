@@ -22,6 +22,7 @@ from scipy import special
 
 __all__ = [
     "CellTerms",
+    "cell_values",
     "cell_terms",
     "contracted_third",
     "mark_information",
@@ -106,6 +107,27 @@ def mark_information(b: Floats) -> Floats:
     q = _pieces(b)
     p = np.exp(q.log_p)
     return np.asarray((((q.a - q.c) ** 2) * p).sum(axis=1))
+
+
+def cell_values(
+    zeta: Floats,
+    counts: Floats,
+    *,
+    log_spread: Floats | None = None,
+    mean: Floats,
+    precision: Floats,
+) -> Floats:
+    """Return −ℓ of cells, shape (m,), without derivatives; parameters as in `cell_terms`."""
+    b = zeta if log_spread is None else zeta * np.exp(-log_spread)[:, None]
+    edge = np.ones((len(b), 1))
+    cumulative = np.concatenate([0.0 * edge, special.ndtr(b), edge], axis=1)
+    p = np.diff(cumulative, axis=1)
+    # far up the scale the difference of two probabilities near one cancels: take it from above
+    far = (p < 1e-8) & (counts > 0)
+    if far.any():
+        p = np.where(far, np.exp(_pieces(b).log_p), p)
+    value = -special.xlogy(counts, np.maximum(p, _TINY)).sum(axis=1)
+    return np.asarray(value + 0.5 * precision * (mean + zeta[:, 0]) ** 2)
 
 
 def cell_terms(

@@ -159,6 +159,17 @@ class OrdinalData:
             for a, b in itertools.pairwise(cuts)
         )
 
+    @cached_property
+    def _ladders(self) -> Codes:
+        """Rows of ``thresholds`` that differ: one per procedure and year."""
+        return np.unique(self.thresholds, axis=0)
+
+    def ordered(self, fixed: Floats) -> bool:
+        """Tell whether the thresholds of every procedure and year ascend."""
+        cuts = np.concatenate([fixed[: self.n_thresholds], [np.inf, -np.inf]])[self._ladders]
+        tied = np.diff(self._ladders, axis=1) == 0
+        return not bool(((cuts[:, 1:] <= cuts[:, :-1]) & ~tied).any())
+
     def zeta(self, fixed: Floats, location: Floats) -> Floats:
         """Return thresholds minus the location of each cell, shape (m, K − 1)."""
         from resilience.stats.ordinal_cells import FAR

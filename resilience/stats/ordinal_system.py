@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from resilience.stats.ordinal_cells import CellTerms, cell_terms
+from resilience.stats.ordinal_cells import CellTerms, cell_terms, cell_values
 from resilience.stats.ordinal_data import OrdinalData
 
 __all__ = ["Point", "Scales", "System", "find_mode", "solve_system"]
@@ -123,13 +123,17 @@ def local_terms(data: OrdinalData, scales: Scales, point: Point) -> tuple[Floats
 
 def penalised(data: OrdinalData, scales: Scales, point: Point) -> float:
     """Return F at a point; infinite where thresholds are out of order."""
-    cuts = data.zeta(point.fixed, np.zeros(data.n_cells))
-    steps = np.diff(cuts, axis=1)
-    tied = np.diff(data.thresholds, axis=1) == 0
-    if ((steps <= 0) & ~tied).any():
+    if not data.ordered(point.fixed):
         return np.inf
-    _, terms = local_terms(data, scales, point)
-    return float(terms.value.sum() + 0.5 * (point.effects**2).sum() + 0.5 * (point.cell**2).sum())
+    location = data.X @ point.fixed[data.n_thresholds :] + random_location(data, scales, point)
+    value = cell_values(
+        data.zeta(point.fixed, location),
+        data.weighted_counts,
+        log_spread=log_spread(data, scales, point),
+        mean=data.mean,
+        precision=data.weighted_precision,
+    )
+    return float(value.sum() + 0.5 * (point.effects**2).sum() + 0.5 * (point.cell**2).sum())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -386,6 +390,10 @@ def find_mode(
         own = (-point.effects, -point.cell)
         step = solve_system(data, scales, system, -terms.gradient, own, fixed=fixed)
         fall = _decrement(data, scales, terms, point, step)
+        if fall < 0:  # the blocks of schools are definite, the whole is not
+            system = assemble(data, scales, _lifted(terms))
+            step = solve_system(data, scales, system, -terms.gradient, own, fixed=fixed)
+            fall = _decrement(data, scales, terms, point, step)
         if say is not None:
             say(f"{k} {value:.10g} {fall:.3g}")
         if fall <= tolerance * data.n_cells**0.5 and fall >= 0:
@@ -415,12 +423,17 @@ def _decrement(
 
 
 def _safe(data: OrdinalData, scales: Scales, terms: CellTerms) -> System:
-    """Assemble; where the spread makes a block indefinite, add to its own curvature."""
+    """Assemble; where the spread makes a block indefinite, add to the cells' curvature."""
     try:
         return assemble(data, scales, terms)
     except np.linalg.LinAlgError:
-        lifted = terms.hessian.copy()
-        lowest = np.linalg.eigvalsh(lifted)[:, 0]
-        at = np.arange(lifted.shape[1])
-        lifted[:, at, at] += np.maximum(0.0, 1e-3 - lowest)[:, None]
-        return assemble(data, scales, replace(terms, hessian=lifted))
+        return assemble(data, scales, _lifted(terms))
+
+
+def _lifted(terms: CellTerms) -> CellTerms:
+    """Return the terms with every cell's curvature made positive definite."""
+    lifted = terms.hessian.copy()
+    lowest = np.linalg.eigvalsh(lifted)[:, 0]
+    at = np.arange(lifted.shape[1])
+    lifted[:, at, at] += np.maximum(0.0, 1e-3 - lowest)[:, None]
+    return replace(terms, hessian=lifted)
