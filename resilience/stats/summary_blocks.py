@@ -33,6 +33,7 @@ __all__ = [
     "Batch",
     "Method",
     "State",
+    "accumulate",
     "covariance",
     "evaluate",
     "gradient",
@@ -275,23 +276,29 @@ def gradient(
     if method == "reml":
         root = np.asarray(np.linalg.cholesky(state.covariance), dtype=float)
     for batch, B in _projections(data, batches, state, root):
-        m = np.arange(B.shape[1])
-        if batch.per_n.ndim == 2:
-            sigma2 += float((B[:, m, m] * batch.per_n).sum())
-        else:
-            sigma2 += float((B * batch.per_n).sum())
-        for D, same, pairs in zip(found, batch.same, batch.pairs, strict=True):
-            inside = B if same is None else B * same
-            if pairs is None:
-                D += inside.sum()
-            else:
-                counts = np.bincount(pairs.ravel(), weights=inside.ravel(), minlength=D.size)
-                D += counts.reshape(D.shape)
+        sigma2 += accumulate(batch, B, found)
     return Variances(
         components=tuple(0.5 * (D + D.T) for D in found),
         outer=_outer_gradient(state, root),
         sigma2=sigma2,
     )
+
+
+def accumulate(batch: Batch, B: Floats, found: list[Floats]) -> float:
+    """Add the traces of B with the structure of every covariance entry to ``found``.
+
+    Returns the trace with the structure of the pupil variance.
+    """
+    m = np.arange(B.shape[1])
+    for D, same, pairs in zip(found, batch.same, batch.pairs, strict=True):
+        inside = B if same is None else B * same
+        if pairs is None:
+            D += inside.sum()
+        else:
+            counts = np.bincount(pairs.ravel(), weights=inside.ravel(), minlength=D.size)
+            D += counts.reshape(D.shape)
+    entries = B[:, m, m] if batch.per_n.ndim == 2 else B
+    return float((entries * batch.per_n).sum())
 
 
 def _projections(

@@ -145,6 +145,8 @@ class SummaryFit:
         Coefficients of least squares.
     state : State
         The evaluation at the optimum.
+    adjustment : float
+        What the slopes between latent means add to the criterion.
     method : {"reml", "ml"}
         Criterion.
     layout : Layout
@@ -163,6 +165,7 @@ class SummaryFit:
     basis: Floats
     base: Floats
     state: State
+    adjustment: float
     method: Method
     layout: Layout
     optimum: Floats
@@ -177,7 +180,8 @@ class SummaryFit:
     @cached_property
     def criterion(self) -> float:
         """−2 log (restricted) likelihood with all constants, in the covariates as given."""
-        return self.state.criterion + _basis_constant(self.basis, self.method)
+        own = self.state.criterion + self.adjustment
+        return own + _basis_constant(self.basis, self.method)
 
     @cached_property
     def beta(self) -> Floats:
@@ -356,7 +360,11 @@ def summary_criterion(
 
 
 def fit_summaries(
-    data: SummaryData, *, estimate_sd: bool = False, method: Method = "reml"
+    data: SummaryData,
+    *,
+    estimate_sd: bool = False,
+    slopes: bool = False,
+    method: Method = "reml",
 ) -> SummaryFit:
     """Fit the model of means.
 
@@ -366,6 +374,10 @@ def fit_summaries(
         Sorted by school.
     estimate_sd : bool
         Whether the pupil variance is estimated.
+    slopes : bool
+        Whether components of two traits are regressions of the second on the first, whose slopes
+        cost degrees of freedom under REML; a slope on latent means whose variance is not above
+        twice its standard error is left out.
     method : {"reml", "ml"}
         Criterion.
     """
@@ -373,18 +385,37 @@ def fit_summaries(
     layout = layout_of(work, estimate_sd=estimate_sd)
     search = Search(data=work, layout=layout, method=method)
     optimum, hessian, convergence = search.run()
+    found = _parameter_covariance(hessian, search.inner(optimum))
+    if slopes and method == "reml":
+        search.slopes = _clear_slopes(layout, optimum, found)
+        if search.slopes:
+            optimum, hessian, convergence = search.run(optimum)
+            found = _parameter_covariance(hessian, search.inner(optimum))
+    state = search.state(optimum)
     return SummaryFit(
         data=work,
         batches=search.batches,
         basis=basis,
         base=base,
-        state=evaluate(work, search.batches, layout.variances(optimum), method),
+        state=state,
+        adjustment=search.adjustment(optimum, state).value if search.slopes else 0.0,
         method=method,
         layout=layout,
         optimum=optimum,
-        parameter_covariance=_parameter_covariance(hessian, search.inner(optimum)),
+        parameter_covariance=found,
         convergence=convergence,
     )
+
+
+def _clear_slopes(layout: Layout, optimum: Floats, covariance: Floats) -> tuple[int, ...]:
+    """Return the components of two traits whose first latent mean clearly varies."""
+    found = []
+    for k, scale in enumerate(layout.scales[:-1]):
+        at = layout.position(k)
+        # the SD is searched: a variance of twice its standard error is an SD of four of its own
+        if len(scale) == 2 and optimum[at] > 4.0 * np.sqrt(covariance[at, at]) > 0.0:
+            found.append(k)
+    return tuple(found)
 
 
 def _parameter_covariance(hessian: Floats | None, inner: NDArray[np.bool_]) -> Floats:

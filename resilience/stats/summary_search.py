@@ -24,6 +24,7 @@ from resilience.stats.summary_blocks import (
     make_batches,
 )
 from resilience.stats.summary_data import Component, Floats, Outer, SummaryData, Variances
+from resilience.stats.summary_slopes import SlopeTerm, slope_term
 
 __all__ = ["Layout", "Search", "layout_of"]
 
@@ -107,9 +108,13 @@ class Layout:
             pieces.append(np.array([rest]))
         return np.concatenate(pieces)
 
+    def position(self, at: int) -> int:
+        """Return where the entries of a covariance begin."""
+        return sum(len(s) * (len(s) + 1) // 2 for s in self.scales[:at])
+
     def replaced(self, x: Floats, at: int, L: Floats) -> Floats:
         """Return ``x`` with the factor of one covariance of several traits replaced."""
-        before = sum(len(s) * (len(s) + 1) // 2 for s in self.scales[:at])
+        before = self.position(at)
         entries = L[np.tril_indices(len(L))]
         return np.concatenate([x[:before], entries, x[before + len(entries) :]])
 
@@ -141,11 +146,15 @@ def layout_of(data: SummaryData, *, estimate_sd: bool) -> Layout:
 
 @dataclass
 class Search:
-    """Minimise the criterion; keeps the log of every evaluation."""
+    """Minimise the criterion; keeps the log of every evaluation.
+
+    ``slopes`` are the components whose slope costs degrees of freedom.
+    """
 
     data: SummaryData
     layout: Layout
     method: Method
+    slopes: tuple[int, ...] = ()
     batches: tuple[Batch, ...] = ()
     log: list[tuple[int, float]] = field(default_factory=list)
     iterations: int = 0
@@ -154,23 +163,36 @@ class Search:
         self.batches = make_batches(self.data)
 
     def state(self, x: Floats) -> State:
-        """Evaluate the criterion and note it."""
-        state = evaluate(self.data, self.batches, self.layout.variances(x), self.method)
-        self.log.append((len(self.log) + 1, state.criterion))
-        return state
+        """Evaluate the likelihood."""
+        return evaluate(self.data, self.batches, self.layout.variances(x), self.method)
 
-    def derivatives(self, state: State) -> Variances:
-        """Return the derivatives in the covariances."""
-        return gradient(self.data, self.batches, state, self.method)
+    def adjustment(self, x: Floats, state: State) -> SlopeTerm:
+        """Return the term of the slopes."""
+        own = self.layout.factors(x)
+        factors = [self.layout.scales[k][:, None] * own[k] for k in self.slopes]
+        return slope_term(self.batches, state, self.slopes, factors)
 
     def value(self, x: Floats) -> tuple[float, Floats]:
-        """Return the criterion and its gradient."""
+        """Return the criterion and its gradient, and note the evaluation."""
         state = self.state(x)
-        return state.criterion, self.layout.slope(x, self.derivatives(state))
+        criterion = state.criterion
+        slope = self.layout.slope(x, gradient(self.data, self.batches, state, self.method))
+        if self.slopes:
+            term = self.adjustment(x, state)
+            criterion += term.value
+            slope = slope + self.layout.slope(x, term.variances)
+            for level, beside in zip(self.slopes, term.factors, strict=True):
+                at = self.layout.position(level)
+                slope[at : at + 2] += beside * self.layout.scales[level]
+        self.log.append((len(self.log) + 1, criterion))
+        return criterion, slope
 
-    def run(self) -> tuple[Floats, Floats | None, Convergence]:
-        """Return the optimum, its Hessian in the inner entries, and the record."""
-        x, best, message = self._best_descent()
+    def run(self, start: Floats | None = None) -> tuple[Floats, Floats | None, Convergence]:
+        """Return the optimum, its Hessian in the inner entries, and the record.
+
+        Without a start, several are tried.
+        """
+        x, best, message = self._best_descent() if start is None else self._descend(start)
         for _ in range(6):
             inside = self._leave_boundary(x, best)
             if inside is None:
@@ -186,7 +208,7 @@ class Search:
     def _best_descent(self) -> tuple[Floats, float, str]:
         starts = [self.layout.start(share) for share in (0.5, 0.2)]
         if len(self.data.y) > _LARGEST_START:
-            starts = [min(starts, key=lambda s: self.state(s).criterion)]
+            starts = [min(starts, key=lambda s: self.value(s)[0])]
         return min((self._descend(s) for s in starts), key=lambda found: found[1])
 
     def _descend(self, start: Floats) -> tuple[Floats, float, str]:
@@ -243,7 +265,7 @@ class Search:
 
     def _descents(self, x: Floats) -> list[tuple[int, Floats]]:
         """Return, per covariance of several traits, a null direction along which to go down."""
-        D = self.derivatives(self.state(x))
+        D = gradient(self.data, self.batches, self.state(x), self.method)
         found = []
         matrices = [*D.components, D.outer]
         for at, (scale, L) in enumerate(
@@ -269,7 +291,7 @@ class Search:
             for step in (0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4):
                 root = np.linalg.cholesky(Q + step * np.outer(v, v) + 1e-12 * np.eye(len(v)))
                 trial = self.layout.replaced(x, at, np.asarray(root, dtype=float))
-                if self.state(trial).criterion < best:
+                if self.value(trial)[0] < best:
                     return trial
         return None
 

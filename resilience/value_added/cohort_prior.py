@@ -248,10 +248,22 @@ def _slope(Q: Floats) -> float:
     return float(Q[1, 0] / Q[0, 0]) if Q[0, 0] > 0 else 0.0
 
 
-def _slopes(variances: Variances) -> Floats:
-    """Return the slope of every level: components, then the outer level."""
-    levels = [*variances.components, *([variances.outer] if len(variances.outer) else [])]
-    return np.array([_slope(Q) for Q in levels])
+def _levels(variances: Variances) -> list[Floats]:
+    """Return the covariances of all levels: components, then the outer level."""
+    return [*variances.components, *([variances.outer] if len(variances.outer) else [])]
+
+
+def _sloped(fit: SummaryFit) -> tuple[int, ...]:
+    """Return the levels whose latent prior means vary: the others have no slope."""
+    return tuple(
+        level
+        for level, Q in enumerate(_levels(fit.variances))
+        if Q[0, 0] > 1e-7 * fit.layout.scales[level][0] ** 2
+    )
+
+
+def _slopes(variances: Variances, levels: tuple[int, ...]) -> Floats:
+    return np.array([_slope(_levels(variances)[level]) for level in levels])
 
 
 def _residual_variance(Q: Floats) -> float:
@@ -288,9 +300,10 @@ def _cells(fit: SummaryFit, table: MeansTable) -> CellMeans:
 
 
 def _moved_by_slopes(fit: SummaryFit, function: Callable[[SummaryFit], Floats]) -> Floats:
-    """Return minus the derivatives of ``function`` in the slopes, shape (n, n_levels)."""
+    """Return minus the derivatives of ``function`` in the slopes, shape (n, n_slopes)."""
     columns = []
-    for level, slope in enumerate(_slopes(fit.variances)):
+    sloped = _sloped(fit)
+    for level, slope in zip(sloped, _slopes(fit.variances, sloped), strict=True):
         scale = fit.layout.scales[level]
         step = 1e-4 * float(scale[1] / scale[0])
         sides = [
@@ -298,7 +311,7 @@ def _moved_by_slopes(fit: SummaryFit, function: Callable[[SummaryFit], Floats]) 
             for sign in (1.0, -1.0)
         ]
         columns.append((sides[1] - sides[0]) / (2.0 * step))
-    return np.column_stack(columns)
+    return np.column_stack([np.zeros((len(function(fit)), 0)), *columns])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -306,7 +319,8 @@ class _Coordinates:
     """From (β*, α) and slopes, of independent errors, to (β, slopes, α) as printed."""
 
     alpha: Floats
-    slope: float
+    slope: float  # of the school level
+    first: bool  # whether it is the first of the slopes; otherwise the school level has none
     joint: Floats  # covariance of (β*, α, slopes)
 
     @property
@@ -315,7 +329,8 @@ class _Coordinates:
         T = np.zeros((2 * p + k, 2 * p + k))
         T[:p, :p] = np.eye(p)
         T[:p, p : 2 * p] = -self.slope * np.eye(p)
-        T[:p, 2 * p] = -self.alpha
+        if self.first:
+            T[:p, 2 * p] = -self.alpha
         T[p : p + k, 2 * p :] = np.eye(k)
         T[p + k :, p : 2 * p] = np.eye(p)
         return T
@@ -344,8 +359,9 @@ def cohort_estimates(
         Names of the prior column, the school, year and outer column.
     """
     p = len(table.terms)
-    slopes = _slopes(fit.variances)
-    spread = fit.delta_covariance(_slopes)
+    sloped = _sloped(fit)
+    slopes = _slopes(fit.variances, sloped)
+    spread = fit.delta_covariance(lambda v: _slopes(v, sloped))
     determined = bool(np.isfinite(spread).all())
     if not determined:
         spread = np.zeros_like(spread)
@@ -353,7 +369,8 @@ def cohort_estimates(
     joint[: 2 * p, : 2 * p] = fit.beta_covariance
     joint[2 * p :, 2 * p :] = spread
     alpha = fit.beta[p:]
-    coordinates = _Coordinates(alpha=alpha, slope=float(slopes[0]), joint=joint)
+    slope = _slope(fit.variances.components[0]) if 0 in sloped else 0.0
+    coordinates = _Coordinates(alpha=alpha, slope=slope, first=0 in sloped, joint=joint)
     found = fit.predict(_lasting(fit.variances))
     cells = _cells(fit, table)
     root = semidefinite_root(spread)
@@ -364,11 +381,10 @@ def cohort_estimates(
     estimates = MeansEstimates(
         terms=(
             *table.terms,
-            prior,
-            *(f"{prior}|{level}" for level in levels[1:]),
+            *(prior if k == 0 else f"{prior}|{levels[k]}" for k in sloped),
             *(f"{prior} ~ {term}" for term in table.terms),
         ),
-        beta=np.concatenate([fit.beta[:p] - slopes[0] * alpha, slopes, alpha]),
+        beta=np.concatenate([fit.beta[:p] - slope * alpha, slopes, alpha]),
         beta_covariance=covariance,
         effect=found.effect,
         errors=EffectErrors(

@@ -162,6 +162,10 @@ class MeansTable:
     outer: Codes | None
     outers: NDArray[np.object_]
 
+    def n_units(self, level: str, groups: list[str]) -> int:
+        """Return the number of outer units or of schools."""
+        return len(self.outers if len(groups) == 2 and level == groups[0] else self.schools)
+
     @property
     def cells(self) -> Codes:
         """Code of each row's school and year, in the order of the rows."""
@@ -327,7 +331,9 @@ def _with_procedures(data: pd.DataFrame, parts: FormulaColumns, column: str) -> 
 def _design(frame: pd.DataFrame, parts: FormulaColumns) -> tuple[Floats, tuple[str, ...]]:
     X, spec = learn_columns(frame, parts)
     terms = tuple(str(c) for c in spec.column_names)
-    centred = X - X.mean(axis=0) * (np.ptp(X, axis=0) > 0)
+    flat = np.ptp(X, axis=0) == 0
+    # without a constant among the columns their sum may be one: dummies of every procedure
+    centred = X - X.mean(axis=0) * ~flat if flat.any() else X
     dependent = dependent_columns(centred.T @ centred, terms)
     if dependent:
         raise SpecificationError(

@@ -296,7 +296,7 @@ class SchoolLevelModel:
         summary = summary_of(table, parts, known, inverse_n, shared)
         fit = fit_summaries(summary, estimate_sd=self.sd == "estimate", method=method)
         estimates = estimates_of(table, parts, fit, groups[0])
-        self._warn_of_weakness(fit, estimates, len(table.schools))
+        self._warn_of_weakness(fit, estimates, table)
         return results_of(
             table,
             fit,
@@ -346,7 +346,7 @@ class SchoolLevelModel:
             correlation=correlation,
             yearly=self.time is not None,
         )
-        fit = fit_summaries(summary, method=method)
+        fit = fit_summaries(summary, slopes=True, method=method)
         estimates, determined = cohort_estimates(
             table,
             fit,
@@ -356,7 +356,7 @@ class SchoolLevelModel:
             outer=groups[0] if len(groups) == 2 else "",
         )
         more = [] if determined else [text("value_added_means.weak_slope", prior=repr(prior.mean))]
-        self._warn_of_weakness(fit, estimates, len(table.schools), more)
+        self._warn_of_weakness(fit, estimates, table, more)
         return results_of(
             table,
             fit,
@@ -388,7 +388,7 @@ class SchoolLevelModel:
         self,
         fit: SummaryFit,
         estimates: MeansEstimates,
-        n_schools: int,
+        table: MeansTable,
         more: Sequence[Bilingual] = (),
     ) -> None:
         found = list(more)
@@ -402,7 +402,7 @@ class SchoolLevelModel:
                     "value_added.weak_variance",
                     group=repr(level),
                     variance=f"{row.variance:.3g}",
-                    n=n_schools,
+                    n=table.n_units(row.group, self._groups()),
                 )
             )
         if self.sd == "estimate":

@@ -15,6 +15,7 @@ from resilience.stats.summary_data import (
     Variances,
 )
 from resilience.stats.summary_fit import Target, fit_summaries, summary_criterion
+from resilience.stats.summary_search import Search, layout_of
 
 # Both sides are double precision on a hundred rows: 1e-8 leaves four digits above rounding.
 RELATIVE = 1e-8
@@ -244,7 +245,7 @@ def test_the_optimum_is_the_dense_likelihoods(structure, method):
     assert best == pytest.approx(dense_criterion(data, fit.variances, method), rel=RELATIVE)
     rng = np.random.default_rng(6)
     for size in (1.0, 0.1, 0.01):
-        for _ in range(25):
+        for _ in range(10):
             steps = some_variances(data, rng, estimate)
             trial = Variances(
                 components=tuple(
@@ -347,6 +348,64 @@ def test_a_cell_as_one_measure_gives_the_posterior_of_its_rows():
     np.testing.assert_allclose(trust * cell.residual, seen.effect, atol=1e-9)
     np.testing.assert_allclose(tau2 * (1 - trust), seen.conditional, rtol=1e-8)
     np.testing.assert_allclose(trust[:, None] * cell.design, seen.leverage, atol=1e-9)
+
+
+@pytest.mark.parametrize("latent", [0.01, 0.1, 5.0])
+def test_a_cohort_at_the_slope_of_its_pupils_leaves_the_residual_variance(latent):
+    """γ = ρσ_y/σ_p: the outcome given the prior has the variance σ_y²(1 − ρ²)/n, whatever A."""
+    n = np.repeat([3.0, 10.0, 35.0, 80.0], 2)
+    trait = np.tile([0, 1], 4)
+    rho, sd = 0.7, np.where(trait == 0, 5.0, 2.0)
+    data = SummaryData(
+        X=np.column_stack([trait == 0, trait == 1]).astype(float),
+        y=np.random.default_rng(13).normal(size=8),
+        school=np.repeat(np.arange(4), 2),
+        known=sd**2 / n,
+        inverse_n=np.zeros(8),
+        components=(Component(traits=trait, size=2),),
+        shared=SharedPupils(cohorts=np.zeros(8, int), correlation=rho, sizes=n),
+    )
+    slope, tau2 = rho * 2.0 / 5.0, 0.09
+    Q = latent * np.array([[1.0, slope], [slope, slope**2]]) + np.diag([0.0, tau2])
+    fit = fit_summaries(data).at(Variances(components=(Q,), outer=np.zeros((0, 0))))
+    target = Target(parts=((0, np.array([-slope, 1.0]), None),))
+    cells = fit.cell_means(data.school, target, np.zeros(0))
+    np.testing.assert_allclose(cells.sampling_variance, 4.0 * (1 - rho**2) / n[::2], rtol=1e-9)
+
+
+def dense_slope_term(data, factors):
+    """Return log|I| with I = ½ tr(V⁻¹ V_k V⁻¹ V_l), from dense matrices and their definition."""
+    V = dense_sampling(data, 0.0)
+    moves = []
+    for L, (labels, unit, traits) in zip(factors, indicators(data), strict=False):
+        Z = design(unit, traits, 2, len(labels))
+        V += Z @ np.kron(np.eye(len(labels)), L @ L.T) @ Z.T
+        dL = np.array([[0.0, 0.0], [1.0, 0.0]])
+        moves.append(Z @ np.kron(np.eye(len(labels)), dL @ L.T + L @ dL.T) @ Z.T)
+    Vi = np.linalg.inv(V)
+    information = [[0.5 * np.trace(Vi @ K @ Vi @ M) for M in moves] for K in moves]
+    return np.linalg.slogdet(np.array(information))[1]
+
+
+def test_the_term_of_the_slopes_and_its_gradient():
+    data, _ = means(14, "pair")
+    data = replace(data, outer=None)
+    layout = layout_of(data, estimate_sd=False)
+    search = Search(data=data, layout=layout, method="reml", slopes=(0, 1))
+    plain = Search(data=data, layout=layout, method="reml")
+    rng = np.random.default_rng(15)
+    for _ in range(3):
+        x = layout.start(0.5) * rng.uniform(0.5, 1.5, size=layout.n_free)
+        own = [s[:, None] * L for s, L in zip(layout.scales[:2], layout.factors(x), strict=False)]
+        value, slope = search.value(x)
+        expected = dense_slope_term(data, own)
+        assert value - plain.value(x)[0] == pytest.approx(expected, rel=1e-6)
+        for k, seen in enumerate(slope):
+            step = np.zeros_like(x)
+            step[k] = 1e-5
+            up, down = search.value(x + step)[0], search.value(x - step)[0]
+            # truncation and rounding of a central difference with a step of 1e-5
+            assert seen == pytest.approx((up - down) / 2e-5, rel=1e-5, abs=1e-6)
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e6])
