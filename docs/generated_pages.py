@@ -31,6 +31,8 @@ HEADINGS = {
     "simulation": ("The simulator and its truth", "Модель региона и известная истина"),
     "context": ("Context index", "Индекс контекста"),
     "value_added": ("Value added", "Добавленная стоимость"),
+    "value_added_marks": ("Value added from counts of marks", "Добавленная стоимость по отметкам"),
+    "value_added_means": ("Value added from school means", "Добавленная стоимость по средним"),
     "detection": ("Rules and verdicts", "Правила и выводы"),
     "pipeline": ("The annual run", "Годовой расчёт"),
     "plotting": ("Figures", "Рисунки"),
