@@ -9,7 +9,7 @@ import pandas as pd
 from resilience.i18n import Bilingual, text
 from resilience.validation import check_columns, check_not_empty, shorten
 
-__all__ = ["complete_rows", "with_covariates"]
+__all__ = ["complete_rows", "stated_correlation", "with_covariates"]
 
 
 def with_covariates(
@@ -86,3 +86,9 @@ def complete_rows(
         )
     check_not_empty(usable, table=table)
     return usable, notes
+
+
+def stated_correlation(correlation: float) -> Bilingual:
+    """Return the note on the correlation of two results of one pupil, which nobody estimated."""
+    words = f"{correlation:g}"
+    return text("pipeline.correlation", r=Bilingual(words, words.replace(".", ",")))

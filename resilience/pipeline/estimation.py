@@ -177,7 +177,13 @@ def estimate_effects(settings: ModelConfig, tables: Tables, *, random_state: int
         va=va,
         kind=choice.kind,
         sources=_with_information(choice.sources.table, va),
-        notes=(choice.note, *_meaning(va), *_left_aside(choice), *notes),
+        notes=(
+            choice.note,
+            *_meaning(va),
+            *_left_aside(choice),
+            *_unnamed(settings, tables, choice),
+            *notes,
+        ),
     )
 
 
@@ -272,6 +278,15 @@ def _left_aside(choice: Choice) -> tuple[Bilingual, ...]:
     if without:
         notes.append(text("pipeline.without_source", n=without))
     return tuple(notes)
+
+
+def _unnamed(settings: ModelConfig, tables: Tables, choice: Choice) -> tuple[Bilingual, ...]:
+    """Return how many results of pupils could not enter, since they name no procedure."""
+    pupils = tables.pupils
+    if pupils is None or choice.kind == "pupils" or settings.kind not in ("auto", "mixture"):
+        return ()
+    n = int(pupils["procedure"].isna().sum())
+    return (text("pipeline.unnamed_pupils", n=n),) if n else ()
 
 
 def _with_information(sources: pd.DataFrame, va: EffectsResults) -> pd.DataFrame:

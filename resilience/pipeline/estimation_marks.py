@@ -6,9 +6,9 @@ import pandas as pd
 
 from resilience.data.design import formula_columns
 from resilience.data.schema import MARKS
-from resilience.i18n import Bilingual, text
+from resilience.i18n import Bilingual
 from resilience.pipeline.config import ModelConfig
-from resilience.pipeline.covariates import complete_rows, with_covariates
+from resilience.pipeline.covariates import complete_rows, stated_correlation, with_covariates
 from resilience.pipeline.procedure_cells import MEAN_COLUMNS
 from resilience.pipeline.procedure_names import cohorts
 from resilience.value_added import Cohort, OrdinalSchoolModel, OrdinalSchoolResults
@@ -65,5 +65,5 @@ def fit_marks(
         cohort=Cohort(column="cohort", correlation=settings.correlation),
     )
     va = model.fit(usable, method=settings.method, random_state=random_state)
-    stated = text("pipeline.correlation", r=f"{settings.correlation:g}")
+    stated = stated_correlation(settings.correlation)
     return va, (*notes, *lost, stated)

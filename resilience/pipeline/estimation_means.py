@@ -8,7 +8,7 @@ from resilience.data.design import formula_columns
 from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.pipeline.config import ModelConfig
-from resilience.pipeline.covariates import complete_rows, with_covariates
+from resilience.pipeline.covariates import complete_rows, stated_correlation, with_covariates
 from resilience.pipeline.procedure_names import cohorts
 from resilience.value_added import Procedures, SchoolLevelModel, SchoolLevelResults
 
@@ -56,7 +56,7 @@ def fit_procedure_means(
         n="n_participants",
     )
     va = model.fit(usable, method=settings.method, random_state=random_state)
-    stated = (text("pipeline.correlation", r=f"{settings.correlation:g}"),) if several else ()
+    stated = (stated_correlation(settings.correlation),) if several else ()
     return va, (*notes, *lost, *stated)
 
 

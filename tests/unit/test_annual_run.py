@@ -306,7 +306,7 @@ def test_a_run_says_its_data_its_question_and_what_they_keep(counted):
     assert any("числам отметок" in n and "Такой вид данных задан" in n for n in notes)
     assert any("со времени поступления" in n for n in notes)
     assert any("85 %" in n for n in notes)
-    assert any("0.5" in n for n in notes)
+    assert any("0,5" in n for n in notes)
 
 
 def test_outputs_of_counts_hold_thresholds_and_are_the_same_again(counted, tmp_path):

@@ -32,6 +32,19 @@ def test_demo_in_english(tmp_path, capsys):
     assert (out / "tables" / "withheld.csv").exists()
 
 
+def test_the_choice_of_the_model_is_printed_with_its_reason(tmp_path, capsys):
+    out = tmp_path / "counts"
+    words = ["demo", "--dataset", "north_region_counts", "-o", str(out), "--no-figures"]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "Модель построена по числам отметок" in said
+    assert "Такой вид данных задан в настройках" in said
+    assert "со времени поступления в школу" in said
+    assert "эти данные сохраняют 85 %" in said
+    assert "принята равной 0,5" in said
+    assert (out / "tables" / "sources.csv").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [

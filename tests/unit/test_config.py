@@ -20,6 +20,7 @@ from resilience.pipeline.config import (
 )
 from resilience.pipeline.config_reading import read_config
 from resilience.pipeline.config_values import join_path
+from resilience.pipeline.inputs import dataset_config
 
 SMALLEST = """
 [inputs]
@@ -244,3 +245,56 @@ def test_methods_of_the_index_in_a_workbook(
     assert config.rules[0].preset == "low_results_2025_and"
     assert len(config.rules) == (1 if expected is None else 3)
     assert all(rule.amend == {} for rule in config.rules), "no share set: the rule keeps its own"
+
+
+MIXTURE = """
+[inputs]
+dataset = "north_region"
+
+[model]
+kind = "mixture"
+formula = "~ context_index"
+correlation = 0.6
+outcome_procedure = "ОГЭ"
+
+[model.procedures]
+"ОГЭ" = "pupils"
+"ВПР-5" = "none"
+
+[[rules]]
+preset = "low_results_2025_or"
+"""
+
+
+def test_a_mixture_names_its_procedures_and_needs_no_outcome(tmp_path: Path) -> None:
+    config = read_config(save(tmp_path, MIXTURE))
+    assert config.model == ModelConfig(
+        kind="mixture",
+        formula="~ context_index",
+        correlation=0.6,
+        outcome_procedure="ОГЭ",
+        procedures={"ОГЭ": "pupils", "ВПР-5": "none"},
+    )
+    settings = dict(config.settings())
+    assert settings["model.procedures"] == "ОГЭ = pupils, ВПР-5 = none"
+    assert settings["model.question"] == "—"
+
+
+def test_means_by_procedure_bring_their_own_sampling_error(tmp_path: Path) -> None:
+    for name in ("schools", "means", "procedures"):
+        (tmp_path / f"{name}.csv").write_text("")
+    words = "\n".join(f"{name} = '{name}.csv'" for name in ("schools", "means", "procedures"))
+    rules = '[[rules]]\npreset = "resilient_posterior"\n'
+    config = read_config(save(tmp_path, f'[inputs]\n{words}\n[model]\nkind = "means"\n{rules}'))
+    assert config.model.n is config.model.sd is None
+    assert config.inputs.means == tmp_path / "means.csv"
+
+
+def test_a_question_is_read_in_either_writing(tmp_path: Path) -> None:
+    words = SMALLEST + '[model]\nquestion = "since_grade(4)"\n'
+    assert read_config(save(tmp_path, words)).model.question == "since_grade_4"
+
+
+@pytest.mark.parametrize("name", ["north_region", "north_region_counts", "california_api"])
+def test_shipped_configurations_name_the_command_that_repeats_them(name: str) -> None:
+    assert dataset_config(name).command() == f"resilience demo --dataset {name}"

@@ -265,6 +265,13 @@ def test_pupils_without_a_key_become_means_of_their_schools(region):
     assert found.va.data_kind == "means"
 
 
+def test_pupils_of_no_named_procedure_are_counted_not_lost(region):
+    found = estimate_effects(ModelConfig(), region)
+    assert found.kind == "counts"
+    n = len(region.pupils)
+    assert any(f"{n} results of pupils name no procedure" in str(note) for note in found.notes)
+
+
 def test_no_context_index_leaves_a_school_out_and_says_so(region):
     index = region.schools[["school_id", "year"]].assign(context_index=50.0)
     index["context_index"] += np.arange(len(index)) % 7
