@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from resilience.stats.summary_data import (
     Component,
@@ -21,6 +22,13 @@ from resilience.stats.summary_search import Search, layout_of
 RELATIVE = 1e-8
 
 N_SCHOOLS = 30
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small matrices: several threads only wait for each other."""
+    with threadpool_limits(limits=1):
+        yield
 
 
 def means(seed, structure):
@@ -446,3 +454,26 @@ def test_a_search_that_ends_on_the_edge_of_the_cone_says_so():
         root = np.linalg.cholesky(Q + 1e-9 * np.eye(2)) + 0.05 * np.tril(rng.normal(size=(2, 2)))
         trial = replace(fit.variances, components=(root @ root.T,))
         assert dense_criterion(data, trial, "reml") >= fit.criterion - 1e-6
+
+
+def test_the_standard_error_of_the_pupil_variance_is_honest():
+    """The observed information against the scatter of 30 replications."""
+    fits = []
+    for seed in range(30):
+        rng = np.random.default_rng(200 + seed)
+        school = np.repeat(np.arange(150), 3)
+        n = rng.integers(5, 30, size=150)[school] * rng.integers(1, 7, size=len(school))
+        y = 6.0 * rng.normal(size=150)[school] + 3.0 * rng.normal(size=len(school))
+        data = SummaryData(
+            X=np.ones((len(school), 1)),
+            y=y + 30.0 * rng.normal(size=len(school)) / np.sqrt(n),
+            school=school,
+            known=np.zeros(len(n)),
+            inverse_n=1.0 / n,
+            components=(Component(), Component(units=np.arange(len(school)))),
+        )
+        fits.append(fit_summaries(data, estimate_sd=True))
+    scatter = np.std([f.variances.sigma2 for f in fits], ddof=1)
+    stated = np.median([f.sigma2_std_error for f in fits])
+    # an SD from 30 replications has a standard error of 13 %; three of them
+    assert stated == pytest.approx(scatter, rel=0.39)
