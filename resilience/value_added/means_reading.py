@@ -116,9 +116,14 @@ class Procedures:
 
 def check_correlation(value: float, *, argument: str) -> float:
     """Return a correlation within schools if it lies in [0, 1)."""
-    if isinstance(value, bool) or not 0.0 <= value < 1.0:
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not number or not 0.0 <= value < 1.0:
         raise SpecificationError(
-            text("value_added_means.correlation", argument=argument, value=value)
+            text(
+                "value_added_means.correlation",
+                argument=argument,
+                value=value if number else repr(value),
+            )
         )
     return float(value)
 
@@ -283,6 +288,7 @@ def _check_procedures(data: pd.DataFrame, school: str, procedures: Procedures) -
     column = procedures.column
     pairs = data[[school, column]].drop_duplicates()
     counts = pairs[column].value_counts(sort=False).sort_index()
+    counts = counts[counts > 0]  # categories without a row are no procedures
     if len(counts) < 2:
         raise DataError(
             text("value_added_means.one_procedure", column=repr(column), value=counts.index[0])

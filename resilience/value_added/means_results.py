@@ -24,6 +24,10 @@ Floats = NDArray[np.float64]
 class SchoolLevelResults(EffectsResults):
     """Results of `SchoolLevelModel`.
 
+    A row of ``school_years`` is one measure of what its school and year add: the procedures of the
+    year weighed by their precision, or the outcome mean given the prior mean of the same cohort.
+    It rests on the rows of that year alone; the effects rest on all years together.
+
     Attributes
     ----------
     pupil_sd : float

@@ -243,6 +243,11 @@ CASES = {
         rs.SpecificationError,
         ["within_correlation is True"],
     ),
+    "words for a correlation": (
+        lambda: fit_cohort(within_correlation="high"),
+        rs.SpecificationError,
+        ["within_correlation is 'high'", "[0, 1)"],
+    ),
     "an estimated correlation below zero": (
         lambda: fit_cohort(
             within_correlation=rs.within_correlation(pupils(score=lambda f: -f["prior_score"]))

@@ -161,6 +161,21 @@ def test_procedures_get_intercepts_of_their_own():
     assert own.criterion == pytest.approx(result.criterion, rel=1e-9)
 
 
+def test_text_and_categories_name_procedures_alike():
+    data = procedures(1)
+    kinds = [*sorted(data["procedure"].unique()), "never sat"]
+    found = [
+        fit_procedures(data.assign(procedure=column)).procedure_effects["effect"]
+        for column in (
+            data["procedure"].astype("string"),
+            pd.Categorical(data["procedure"], categories=kinds),
+        )
+    ]
+    expected = fit_procedures(data).procedure_effects["effect"]
+    for effects in found:
+        np.testing.assert_allclose(effects, expected, rtol=1e-9, atol=1e-12)
+
+
 def test_the_parts_of_several_procedures():
     result = fit_procedures(procedures(2))
     assert list(result.variance_components["group"]) == [
