@@ -119,32 +119,23 @@ def choose_model(settings: ModelConfig, tables: Tables) -> Choice:
     SpecificationError
         If a procedure is asked for that is not there.
     """
-    pupils = tables.pupils
-    has_pupils = pupils is not None and len(pupils) > 0
+    pupils, asked = tables.pupils, settings.procedures
+    there = pupils is not None and len(pupils) > 0
     supply = find_supply(pupils=pupils, counts=tables.counts, means=tables.means)
-    linked = (
-        has_pupils
-        and pupils is not None
-        and "prior_score" in pupils.columns
-        and bool(pupils["prior_score"].notna().any())
-    )
-    asked = settings.procedures
-    if (
-        has_pupils
-        and not asked
-        and settings.kind in (("auto", "pupils") if linked else ("pupils",))
-    ):
+    if there and not asked and (settings.kind == "pupils" or _auto_linked(settings, pupils)):
         reason = "asked" if settings.kind == "pupils" else "linked"
         return _choice("pupils", reason, choose_sources(supply, {}, allowed=("pupils",)))
     allowed = _ALLOWED.get(settings.kind, PREFERENCE)
     sources = choose_sources(supply, asked, allowed=allowed)
     kind = sources.model_kind
+    if kind == "pupils" and pupils is not None and "pupil_key" not in pupils.columns:
+        return _choice("means", "keyless", sources)
     if kind != "none":
-        reason = "by_procedure" if settings.kind in ("auto", "mixture") else "asked"
-        if kind != "mixture" and settings.kind == "auto" and not asked:
-            reason = "only" if supply.kinds == sources.kinds else "by_procedure"
+        alone = settings.kind == "auto" and not asked and supply.kinds == sources.kinds
+        free = settings.kind in ("auto", "mixture")
+        reason = "only" if alone and kind != "mixture" else "by_procedure" if free else "asked"
         return _choice(kind, reason, sources)
-    if settings.kind in ("auto", "pupils") and has_pupils:
+    if settings.kind == "auto" and there:
         return _choice("pupils", "unnamed", sources)
     if settings.kind in ("auto", "means") and _has_school_means(tables.schools):
         return _choice("means", "asked" if settings.kind == "means" else "last", sources)
@@ -191,11 +182,9 @@ def _fitted(
     settings: ModelConfig, tables: Tables, choice: Choice, random_state: int
 ) -> tuple[EffectsResults, tuple[Bilingual, ...]]:
     pupils, sources = tables.pupils, choice.sources
-    keyed = pupils is not None and "pupil_key" in pupils.columns
-    by_procedure = bool(sources.kinds)
-    if choice.kind == "pupils" and pupils is not None and (keyed or not by_procedure):
+    if choice.kind == "pupils" and pupils is not None:
         return fit_pupils(settings, pupils, random_state=random_state), ()
-    if not by_procedure:
+    if not sources.kinds:
         return fit_school_means(
             settings, tables.schools, scores=tables.scores, random_state=random_state
         )
@@ -230,6 +219,13 @@ def _named(settings: ModelConfig, tables: Tables) -> Tables:
         pupils = pupils[pupils["subject"].isin(list(settings.subjects))]
     named = pupil_procedures(pupils, settings.outcome_procedure)
     return replace(tables, pupils=pupils.assign(procedure=named))
+
+
+def _auto_linked(settings: ModelConfig, pupils: pd.DataFrame | None) -> bool:
+    """Return whether the run chooses by itself and pupils are linked to an earlier result."""
+    if settings.kind != "auto" or pupils is None or "prior_score" not in pupils.columns:
+        return False
+    return bool(pupils["prior_score"].notna().any())
 
 
 def _has_school_means(schools: pd.DataFrame) -> bool:

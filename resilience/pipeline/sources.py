@@ -78,7 +78,9 @@ class Sources:
             return "none"
         if kinds <= {"counts", "share"}:
             return "counts"
-        return next(iter(kinds)) if len(kinds) == 1 else "mixture"
+        if kinds == {"pupils"}:
+            return "pupils"
+        return "means" if kinds <= {"pupils", "means"} else "mixture"
 
     def rows(self, table: pd.DataFrame, source: SourceKind) -> pd.DataFrame:
         """Return the rows of a table whose procedure and year take this source."""

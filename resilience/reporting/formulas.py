@@ -47,17 +47,20 @@ def pupil_model(*, years: bool, slopes: bool, outer: bool) -> tuple[str, str]:
     return model, _normal(rf"e_{{{i}}}", r"\sigma_e^2", years=years)
 
 
-def mean_model(*, years: bool, procedures: bool = False, known_size: bool) -> tuple[str, str]:
+def mean_model(
+    *, years: bool, procedures: bool = False, cells: bool = False, known_size: bool
+) -> tuple[str, str]:
     """Return the model of school means, and the distributions of its random parts."""
     i = "j" + ("t" if years else "") + ("p" if procedures else "")
     passing = " + v_{jt}" if years else ""
-    own = " + w_{jp}" if procedures else ""
+    passing += " + w_{jp}" if procedures else ""
+    passing += r" + \varepsilon_{jtp}" if cells else ""
     error = rf"\sigma_e^2/n_{{{i}}}" if known_size else rf"\varsigma_{{{i}}}^2"
     model = (
-        rf"\bar y_{{{i}}} = \mathbf{{x}}_{{{i}}}^\top \boldsymbol{{\beta}} + u_j{passing}{own}"
+        rf"\bar y_{{{i}}} = \mathbf{{x}}_{{{i}}}^\top \boldsymbol{{\beta}} + u_j{passing}"
         rf" + \bar e_{{{i}}}"
     )
-    normal = _normal(rf"\bar e_{{{i}}}", error, years=years, procedures=procedures)
+    normal = _normal(rf"\bar e_{{{i}}}", error, years=years, procedures=procedures, cells=cells)
     return model, normal
 
 
@@ -80,12 +83,16 @@ def marks_model(
     return mark, place, r",\quad ".join(parts)
 
 
-def _normal(error: str, variance: str, *, years: bool, procedures: bool = False) -> str:
+def _normal(
+    error: str, variance: str, *, years: bool, procedures: bool = False, cells: bool = False
+) -> str:
     parts = [r"u_j \sim N(0,\,\sigma_u^2)"]
     if years:
         parts.append(r"v_{jt} \sim N(0,\,\sigma_v^2)")
     if procedures:
         parts.append(r"w_{jp} \sim N(0,\,\sigma_w^2)")
+    if cells:
+        parts.append(r"\varepsilon_{jtp} \sim N(0,\,\sigma_\varepsilon^2)")
     parts.append(rf"{error} \sim N(0,\,{variance})")
     return r",\quad ".join(parts)
 

@@ -33,7 +33,9 @@ def write_limitations(draft: Draft, material: Material, rules: tuple[RuleFacts, 
         if "prior" in str(material.va.formula):
             keys.append("limit_prior")
         if of_marks(material.va):
-            keys += ["limit_counts", "limit_entry"]
+            keys.append("limit_counts")
+        if str(getattr(material.va, "question", "")) == "since_entry":
+            keys.append("limit_entry")
     else:
         keys.append("limit_no_model")
     if material.index is None:

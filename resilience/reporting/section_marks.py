@@ -44,6 +44,8 @@ def write_marks_model(draft: Draft, material: Material) -> None:
         draft.say("model_year", symbol=Markup("$v_{jt}$"))
     if parts.procedures:
         draft.say("model_procedure", symbol=Markup("$w_{jp}$"))
+    if parts.cells:
+        draft.say("model_cell", symbol=Markup(r"$\varepsilon_{jtp}$"))
     draft.say("marks_unit")
     _write_other_data(draft, material)
     if va.correlation > 0:

@@ -30,10 +30,13 @@ def write_model(draft: Draft, material: Material) -> None:
     draft.heading("model")
     draft.say("model_idea", formula=Markup(f"`{' '.join(str(va.formula).split())}`"))
     if of_means(va):
-        draft.say("model_means")
+        draft.say("model_means_procedures" if parts.procedures else "model_means")
         draft.formula(
             *formulas.mean_model(
-                years=parts.years, procedures=parts.procedures, known_size=known_size(va)
+                years=parts.years,
+                procedures=parts.procedures,
+                cells=parts.cells,
+                known_size=known_size(va),
             )
         )
         draft.say("model_symbols_means", table=fixed)
@@ -49,6 +52,8 @@ def write_model(draft: Draft, material: Material) -> None:
         draft.say("model_year", symbol=Markup("$v_{jt}$"))
     if parts.procedures:
         draft.say("model_procedure", symbol=Markup("$w_{jp}$"))
+        if parts.cells:
+            draft.say("model_cell", symbol=Markup(r"$\varepsilon_{jtp}$"))
         shared = float(getattr(va, "within_correlation", float("nan")))
         if shared == shared:
             draft.say("model_shared", r=draft.number(shared, 2))

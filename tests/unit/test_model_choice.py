@@ -82,6 +82,10 @@ AUTO = ModelConfig()
             {"kind": "mixture", MATHS: "counts", RUSSIAN: "means"},
         ),
         (
+            {"means": means(MATHS), "pupils": pupils(RUSSIAN)},
+            {"kind": "means", MATHS: "means", RUSSIAN: "pupils"},
+        ),
+        (
             {"means": means(MATHS), "pupils": pupils(MATHS)},
             {"kind": "pupils", MATHS: "pupils"},
         ),
@@ -261,8 +265,8 @@ def test_counts_and_pupils_tell_nearly_the_same_of_a_school(region):
 def test_pupils_without_a_key_become_means_of_their_schools(region):
     keyless = replace(region, counts=None, pupils=region.pupils.drop(columns="pupil_key"))
     found = estimate_effects(ModelConfig(outcome_procedure="ОГЭ"), keyless)
-    assert found.kind == "pupils"
-    assert found.va.data_kind == "means"
+    assert found.kind == found.va.data_kind == "means"
+    assert "no key" in str(found.notes[0])
 
 
 def test_pupils_of_no_named_procedure_are_counted_not_lost(region):
