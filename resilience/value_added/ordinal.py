@@ -69,8 +69,9 @@ class MarkParts:
     year, procedure : bool or None
         School × year (does not last) and school × procedure (lasts).  None: where the data hold two
         years, two procedures of one school.
-    cell : bool
-        School × year × procedure, beyond chance; needs two years and two procedures.
+    cell : bool or None
+        School × year × procedure, beyond chance.  None: where some school has two procedures in
+        each of two years, without which it repeats another part.
     spread : bool
         The spread of pupils differs between schools (heteroscedastic): one log-spread per school,
         drawn towards the region's with the strength that the data support.
@@ -78,7 +79,7 @@ class MarkParts:
 
     year: bool | None = None
     procedure: bool | None = None
-    cell: bool = False
+    cell: bool | None = None
     spread: bool = False
 
 
@@ -224,17 +225,18 @@ class OrdinalSchoolModel:
         school = cells.school[rows]
         several_years = _several(school, cells.year[rows])
         several_procedures = _several(school, cells.procedure[rows])
+        crossed = _crossed(school, cells.year[rows], cells.procedure[rows])
         for name, wanted, there in (
             ("year", asked.year, several_years),
             ("procedure", asked.procedure, several_procedures),
-            ("cell", asked.cell, several_years and several_procedures),
+            ("cell", asked.cell, crossed),
         ):
             if wanted and not there:
                 raise SpecificationError(text(f"value_added_marks.part_{name}"))
         return RandomParts(
             year=several_years if asked.year is None else asked.year,
             procedure=several_procedures if asked.procedure is None else asked.procedure,
-            cell=asked.cell,
+            cell=crossed if asked.cell is None else asked.cell,
             spread=asked.spread,
         )
 
@@ -280,3 +282,13 @@ def _several(school: NDArray[np.int64], codes: NDArray[np.int64]) -> bool:
     """Tell whether some school has two values."""
     pairs = np.unique(np.stack([school, codes], axis=1), axis=0)
     return bool(np.bincount(pairs[:, 0]).max() > 1)
+
+
+def _crossed(
+    school: NDArray[np.int64], year: NDArray[np.int64], procedure: NDArray[np.int64]
+) -> bool:
+    """Tell whether some school has two procedures in each of two years."""
+    cells = np.unique(np.stack([school, year, procedure], axis=1), axis=0)
+    years, n_procedures = np.unique(cells[:, :2], axis=0, return_counts=True)
+    full = years[n_procedures > 1, 0]
+    return bool(len(full) and np.bincount(full).max() > 1)
