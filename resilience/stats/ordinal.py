@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 _LEAST = 1e-3  # SD below which a random part is taken to be absent
 _LARGEST = {"spread": 0.7}  # of the log-spread; SD of pupils for the others
 _LARGEST_LOCATION = 4.0
+_STEP = 0.1  # of the log-spreads of procedures in the search
 _GAIN = 1e-3  # of the criterion (−2 log-likelihood) that may be left at convergence
 _STARTS = {"school": 0.35, "year": 0.15, "procedure": 0.15, "cell": 0.1, "spread": 0.1}
 
@@ -34,8 +35,9 @@ class OrdinalFit:
     scales : Scales
         Standard deviations of the random parts.
     scale_covariance : ndarray
-        Covariance of their estimates (of those above zero, in the order of ``free``), from the
-        curvature of the criterion; NaN where it is not positive definite.
+        Covariance of the estimates (of those above zero, in the order of ``free``, then of the free
+        log-spreads of procedures), from the curvature of the criterion; NaN where it is not
+        positive definite.
     free : tuple of str
         Random parts above zero.
     state : OrdinalState
@@ -99,14 +101,28 @@ class _Search:
         return self.data.parts.names
 
     @property
+    def n_spreads(self) -> int:
+        """Free log-spreads of procedures: the last is minus the sum of the others."""
+        return max(len(self.data.spread_procedures) - 1, 0)
+
+    @property
     def n_fixed(self) -> int:
         return 0 if self.method == "reml" else self.data.n_fixed
 
     def split(self, x: Floats) -> tuple[Scales, Point]:
         """Return the standard deviations and the place to begin at."""
-        n = len(self.names)
-        scales = Scales(**dict(zip(self.names, map(float, x[:n]), strict=True)))
-        return scales, replace(self.point, fixed=x[n:]) if self.n_fixed else self.point
+        n, at = len(self.names), len(self.names) + self.n_spreads
+        known = dict(zip(self.names, map(float, x[:n]), strict=True))
+        own = x[n:at]
+        scales = Scales(
+            school=known["school"],
+            year=known.get("year", 0.0),
+            procedure=known.get("procedure", 0.0),
+            cell=known.get("cell", 0.0),
+            spread=known.get("spread", 0.0),
+            procedure_spread=(*map(float, own), -float(own.sum())) if self.n_spreads else (),
+        )
+        return scales, replace(self.point, fixed=x[at:]) if self.n_fixed else self.point
 
     def state(self, x: Floats) -> OrdinalState:
         """Return the criterion with everything at its mode."""
@@ -119,17 +135,39 @@ class _Search:
     def gradient(self, state: OrdinalState) -> Floats:
         """Return the gradient in the search's own variables."""
         slope = np.array([state.gradient[name] for name in self.names])
-        return np.concatenate([slope, state.fixed_gradient[: self.n_fixed]])
+        own = state.spread_gradient
+        return np.concatenate([slope, own[:-1] - own[-1:], state.fixed_gradient[: self.n_fixed]])
 
-    def in_logs(self, z: Floats) -> tuple[float, Floats]:
-        """Return criterion and gradient in the logarithms of the standard deviations."""
-        n = len(self.names)
-        x = np.concatenate([np.exp(z[:n]), z[n:]])
-        if self.n_fixed and not self.data.ordered(x[n:]):
-            return 1e300, np.zeros_like(z)
-        state = self.state(x)
+    def outward(self, z: Floats) -> Floats:
+        """Return standard deviations, log-spreads and fixed part from the search's variables.
+
+        The variables are logarithms of the former and log-spreads in steps of a tenth.
+        """
+        n, at = len(self.names), len(self.names) + self.n_spreads
+        return np.concatenate([np.exp(z[:n]), _STEP * z[n:at], z[at:]])
+
+    def inward(self, x: Floats) -> Floats:
+        """Return the search's variables, the inverse of `outward`."""
+        n, at = len(self.names), len(self.names) + self.n_spreads
+        return np.concatenate([np.log(x[:n]), x[n:at] / _STEP, x[at:]])
+
+    def value(self, z: Floats) -> tuple[float, Floats]:
+        """Return criterion and gradient in the search's variables."""
+        n, at = len(self.names), len(self.names) + self.n_spreads
+        x = self.outward(z)
+        refused = 1e300, np.zeros_like(z)
+        if self.n_fixed and not self.data.ordered(x[at:]):
+            return refused
+        before = self.point
+        with np.errstate(all="ignore"):
+            state = self.state(x)
         slope = self.gradient(state)
+        if not (np.isfinite(state.criterion) and np.isfinite(slope).all()):
+            # a trial far outside, where a spread over- or underflows: the line search comes back
+            self.point = before
+            return refused
         slope[:n] *= x[:n]
+        slope[n:at] *= _STEP
         return state.criterion, slope
 
 
@@ -145,26 +183,31 @@ def fit_ordinal(data: OrdinalData, *, method: Method = "reml") -> OrdinalFit:
     """
     names = data.parts.names
     n = len(names)
-    x0 = np.array([_STARTS[name] for name in names])
     search = _Search(data=data, method=method, point=start_point(data))
+    x0 = np.concatenate([[_STARTS[name] for name in names], np.zeros(search.n_spreads)])
     if method == "ml":
         first = fit_ordinal(data, method="reml")
         search.point = first.state.point
         begun = [max(float(getattr(first.scales, name)), 0.05) for name in names]
-        x0 = np.concatenate([begun, first.state.point.fixed])
+        spreads = first.scales.procedure_spread[:-1]
+        x0 = np.concatenate([begun, spreads, first.state.point.fixed])
     bounds: list[tuple[float | None, float | None]] = [
         (np.log(_LEAST), np.log(_LARGEST.get(name, _LARGEST_LOCATION))) for name in names
     ]
     run = optimize.minimize(
-        search.in_logs,
-        np.concatenate([np.log(x0[:n]), x0[n:]]),
+        search.value,
+        search.inward(x0),
         jac=True,
         method="L-BFGS-B",
-        bounds=[*bounds, *[(None, None)] * (len(x0) - n)],
+        bounds=[
+            *bounds,
+            *[(-_LARGEST["spread"] / _STEP, _LARGEST["spread"] / _STEP)] * search.n_spreads,
+            *[(None, None)] * search.n_fixed,
+        ],
         # relative to a criterion of some 30 a cell: stop when 1e-5 of it is to be gained
         options={"ftol": 1e-6 / data.n_cells, "gtol": 1e-5, "maxiter": 200, "maxls": 40},
     )
-    x = np.concatenate([np.exp(run.x[:n]), run.x[n:]])
+    x = search.outward(np.asarray(run.x))
     absent = x[:n] <= _LEAST * (1 + 1e-6)
     x[:n][absent] = 0.0
     return _finished(search, x, absent, str(run.message), int(run.nit))
@@ -178,7 +221,8 @@ def _finished(
     state = search.state(x)
     slope = search.gradient(state)
     slope[: len(names)][absent] = 0.0
-    inner = np.flatnonzero(~absent)
+    n = len(names)
+    inner = np.concatenate([np.flatnonzero(~absent), np.arange(n, n + search.n_spreads)])
     curvature = _curvature(lambda v: search.gradient(search.state(v)), x, inner, slope)
     positive = bool(np.linalg.eigvalsh(curvature)[0] > 0) if len(inner) else None
     scale_covariance = np.full((len(inner), len(inner)), np.nan)
@@ -195,7 +239,7 @@ def _finished(
     return OrdinalFit(
         scales=search.split(x)[0],
         scale_covariance=scale_covariance,
-        free=tuple(names[k] for k in inner),
+        free=tuple(names[k] for k in inner if k < n),
         state=state,
         covariance=covariance,
         convergence=Convergence(
@@ -221,7 +265,7 @@ def _curvature(
     rows = []
     for k in inner:
         step = np.zeros_like(x)
-        step[k] = 1e-3 * max(x[k], 0.02)
+        step[k] = 1e-3 * max(abs(x[k]), 0.02)
         rows.append((gradient(x + step) - here)[inner] / step[k])
     H = np.array(rows).reshape(len(inner), len(inner))
     return np.asarray(0.5 * (H + H.T))

@@ -55,6 +55,8 @@ class OrdinalState:
         −2 log-likelihood (restricted or not) by Laplace.
     gradient : dict of {name: float}
         In the standard deviations of the random parts.
+    spread_gradient : ndarray
+        In the log-spreads of the procedures that have one, before they are held to mean 0.
     fixed_gradient : ndarray of shape (f,)
         In thresholds and coefficients; zeros under ``reml``, where they are at their mode.
     point, system, terms, zeta
@@ -65,6 +67,7 @@ class OrdinalState:
 
     criterion: float
     gradient: dict[str, float]
+    spread_gradient: Floats
     fixed_gradient: Floats
     point: Point
     system: System
@@ -113,6 +116,7 @@ def ordinal_criterion(
     state = OrdinalState(
         criterion=value,
         gradient={},
+        spread_gradient=np.zeros(0),
         fixed_gradient=np.zeros(data.n_fixed),
         point=point,
         system=system,
@@ -120,8 +124,8 @@ def ordinal_criterion(
         zeta=zeta,
         covariance=covariance,
     )
-    gradient, fixed_gradient = _gradient(data, scales, state, restricted)
-    return replace(state, gradient=gradient, fixed_gradient=fixed_gradient)
+    gradient, own, fixed = _gradient(data, scales, state, restricted)
+    return replace(state, gradient=gradient, spread_gradient=own, fixed_gradient=fixed)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -148,7 +152,7 @@ class _Spread:
 
 def _gradient(
     data: OrdinalData, scales: Scales, state: OrdinalState, restricted: bool
-) -> tuple[dict[str, float], Floats]:
+) -> tuple[dict[str, float], Floats, Floats]:
     point, system, terms = state.point, state.system, state.terms
     spread = posterior_spread(data, scales, system, state.covariance)
     third = contracted_third(
@@ -184,7 +188,11 @@ def _gradient(
         total = direct[:, -1] * own + together - back * terms.gradient[:, -1]
         found["spread"] = float(total.sum())
     fixed = np.zeros(data.n_fixed) if restricted else fixed_sums(data, direct)
-    return found, fixed
+    own_spread = np.zeros(0)
+    if data.parts.procedure_spread:
+        by_procedure = np.bincount(data.procedure, weights=direct[:, -1])
+        own_spread = by_procedure[data.spread_procedures].astype(np.float64)
+    return found, own_spread, fixed
 
 
 def posterior_spread(
@@ -248,15 +256,15 @@ def _block_spread(
     inside = np.einsum("ma,ma->m", z, np.take_along_axis(solved, index, axis=1))
     variance = (Ct * taken).sum(axis=1) + inside
     lines = np.take_along_axis(Ct, at, axis=1) * finite
-    D = k + data.parts.spread
-    base = np.empty((len(own), D, D))
+    D = k + data.has_spread
+    base = np.zeros((len(own), D, D))
     base[:, :k, :k] = (
         C[at[:, :, None], at[:, None, :]] * finite[:, :, None] * finite[:, None, :]
         - lines[:, :, None]
         - lines[:, None, :]
         + variance[:, None, None]
     )
-    crossed = np.empty((len(own), D, index.shape[1]))
+    crossed = np.zeros((len(own), D, index.shape[1]))
     carry = carried[rows, index]
     gathered = toward[own[:, None, None], index[:, None, :], at[:, :, None]]
     crossed[:, :k] = -gathered * finite[:, :, None]

@@ -28,12 +28,15 @@ class RandomParts:
     ----------
     year, procedure, cell, spread : bool
         School × year, school × procedure, school × year × procedure, log-spread of the school.
+    procedure_spread : bool
+        Log-spreads of the procedures, parameters of mean 0.
     """
 
     year: bool = True
     procedure: bool = True
     cell: bool = False
     spread: bool = False
+    procedure_spread: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -99,6 +102,18 @@ class OrdinalData:
     def n_fixed(self) -> int:
         """Thresholds and covariates."""
         return int(self.n_thresholds + self.X.shape[1])
+
+    @property
+    def has_spread(self) -> bool:
+        """Whether the cells' local variables hold a log-spread."""
+        return self.parts.spread or self.parts.procedure_spread
+
+    @cached_property
+    def spread_procedures(self) -> Codes:
+        """Procedures with a log-spread of their own: those with counts."""
+        if not self.parts.procedure_spread:
+            return np.empty(0, dtype=np.int64)
+        return np.unique(self.procedure[self.counts.sum(axis=1) > 0])
 
     @cached_property
     def weighted_counts(self) -> Floats:

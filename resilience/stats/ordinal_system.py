@@ -21,7 +21,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg
 
 from resilience.stats.ordinal_cells import CellTerms, cell_terms, cell_values
 from resilience.stats.ordinal_data import OrdinalData
@@ -40,7 +39,10 @@ class Scales:
     school, year, procedure, cell : float
         In SD of pupils within schools.
     spread : float
-        Of the log-spread.
+        Of the schools' log-spread.
+    procedure_spread : tuple of float
+        Log-spreads of `OrdinalData.spread_procedures`; not standard deviations, but of one place
+        with them in the search.
     """
 
     school: float = 0.0
@@ -48,6 +50,7 @@ class Scales:
     procedure: float = 0.0
     cell: float = 0.0
     spread: float = 0.0
+    procedure_spread: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,9 +105,16 @@ def random_location(data: OrdinalData, scales: Scales, point: Point) -> Floats:
 
 def log_spread(data: OrdinalData, scales: Scales, point: Point) -> Floats | None:
     """Return the log-spread of each cell, None where the model has none."""
-    if not data.parts.spread:
+    if not data.has_spread:
         return None
-    return np.asarray(scales.spread * point.effects[data.school, data.places["spread"]])
+    total = np.zeros(data.n_cells)
+    if scales.procedure_spread:
+        own = np.zeros(int(data.procedure.max()) + 1)
+        own[data.spread_procedures] = scales.procedure_spread
+        total += own[data.procedure]
+    if data.parts.spread:
+        total += scales.spread * point.effects[data.school, data.places["spread"]]
+    return total
 
 
 def local_terms(data: OrdinalData, scales: Scales, point: Point) -> tuple[Floats, CellTerms]:
@@ -173,7 +183,7 @@ class System:
 def assemble(data: OrdinalData, scales: Scales, terms: CellTerms) -> System:
     """Return the blocks of H from the derivatives of the cells."""
     direction = np.full(terms.gradient.shape[1], -1.0)
-    if data.parts.spread:
+    if data.has_spread:
         direction[-1] = 0.0
     pull = terms.hessian @ direction
     kappa = 1.0 + scales.cell**2 * (pull @ direction)
@@ -308,9 +318,11 @@ def displacement(data: OrdinalData, scales: Scales, step: Point) -> Floats:
     )
     cuts = np.where(data.thresholds >= 0, step.fixed[np.maximum(data.thresholds, 0)], 0.0)
     moved = cuts - shift[:, None]
-    if not data.parts.spread:
+    if not data.has_spread:
         return np.asarray(moved)
-    s = scales.spread * step.effects[data.school, data.places["spread"]]
+    s = np.zeros(data.n_cells)
+    if data.parts.spread:
+        s = scales.spread * step.effects[data.school, data.places["spread"]]
     return np.concatenate([moved[:, :k], s[:, None]], axis=1)
 
 
@@ -344,7 +356,7 @@ def solve_system(
     beta = np.zeros(data.n_fixed)
     if fixed:
         right = fixed_sums(data, reduced) - np.einsum("jaf,ja->f", system.carried, rhs)
-        beta = linalg.solve(system.schur, right, assume_a="sym")
+        beta = np.linalg.solve(system.schur, right)
         effects = effects - system.carried @ beta
     step = Point(fixed=beta, effects=effects, cell=np.zeros(data.n_cells))
     if load > 0:

@@ -20,8 +20,9 @@ from resilience.stats.ordinal import OrdinalFit, fit_ordinal
 from resilience.stats.ordinal_data import RandomParts
 from resilience.validation import check_choice, check_fraction
 from resilience.value_added.mark_layout import Layout, lay_out
+from resilience.value_added.ordinal_fitted import total_variance
 from resilience.value_added.ordinal_results import OrdinalSchoolResults
-from resilience.value_added.ordinal_tables import ordinal_results, total_variance
+from resilience.value_added.ordinal_tables import ordinal_results
 
 __all__ = ["Cohort", "MarkParts", "OrdinalSchoolModel"]
 
@@ -75,12 +76,16 @@ class MarkParts:
     spread : bool
         The spread of pupils differs between schools (heteroscedastic): one log-spread per school,
         drawn towards the region's with the strength that the data support.
+    procedure_spread : bool
+        The spread of pupils around their school differs between procedures: the schools' effects
+        weigh more in one procedure than in another.  False: the same share everywhere.
     """
 
     year: bool | None = None
     procedure: bool | None = None
     cell: bool | None = None
     spread: bool = False
+    procedure_spread: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,12 +94,13 @@ class OrdinalSchoolModel:
 
     .. math::
 
-       P(\text{mark}_{ijtp} \le k) = \Phi\!\left(\frac{c_{k,pt} - \eta_{jtp}}{\sigma_j}\right),
+       P(\text{mark}_{ijtp} \le k) = \Phi\!\left(\frac{c_{k,pt} - \eta_{jtp}}{\sigma_{jp}}\right),
        \qquad \eta_{jtp} = x_{jtp}'\beta + u_j + v_{jt} + w_{jp} [+ \varepsilon_{jtp}],
 
     :math:`u_j` the lasting effect of the school, :math:`v_{jt}` of one year, :math:`w_{jp}` of one
-    procedure.  Thresholds are free in every procedure and year, so that an easier form or a kinder
-    scale changes no effect.  The unit is the SD of pupils of the region within procedure and year.
+    procedure, :math:`\log\sigma_{jp} = \gamma_p + \delta_j` where asked for.  Thresholds are free
+    in every procedure and year, so that an easier form or a kinder scale changes no effect.  The
+    unit is the SD of pupils of the region within procedure and year.
 
     Parameters
     ----------
@@ -225,6 +231,12 @@ class OrdinalSchoolModel:
         school = cells.school[rows]
         several_years = _several(school, cells.year[rows])
         several_procedures = _several(school, cells.procedure[rows])
+        counted = cells.counts[rows].sum(axis=1) > 0
+        tested = len(np.unique(cells.procedure[rows][counted]))
+        if asked.spread and layout.borders.shape[1] < 2:
+            raise SpecificationError(text("value_added_marks.part_spread"))
+        if asked.procedure_spread and tested < 2:
+            raise SpecificationError(text("value_added_marks.part_procedure_spread", n=tested))
         crossed = _crossed(school, cells.year[rows], cells.procedure[rows])
         for name, wanted, there in (
             ("year", asked.year, several_years),
@@ -238,6 +250,7 @@ class OrdinalSchoolModel:
             procedure=several_procedures if asked.procedure is None else asked.procedure,
             cell=crossed if asked.cell is None else asked.cell,
             spread=asked.spread,
+            procedure_spread=asked.procedure_spread,
         )
 
     def _fitted(

@@ -69,6 +69,8 @@ class OrdinalSchoolResults(EffectsResults):
     spread_effects : DataFrame
         ``school_id spread_ratio std_error``: SD of a school's pupils over the region's, with the
         standard error of its logarithm; empty without that part.
+    procedure_spreads : DataFrame
+        ``procedure spread_ratio std_error``: the same of procedures; empty without that part.
     correlation : float
         Correlation of one pupil's results in two cells of a cohort, as stated; 0 without cohorts.
     state : YearState
@@ -83,6 +85,7 @@ class OrdinalSchoolResults(EffectsResults):
     information_table: pd.DataFrame
     coarsening: pd.DataFrame
     spread_effects: pd.DataFrame
+    procedure_spreads: pd.DataFrame
     correlation: float
     state: YearState
 
