@@ -27,12 +27,12 @@ from scipy import special
 
 from resilience.stats.ordinal_cells import CellTerms, contracted_third
 from resilience.stats.ordinal_data import OrdinalData
+from resilience.stats.ordinal_mode import find_mode
 from resilience.stats.ordinal_system import (
     Point,
     Scales,
     System,
     displacement,
-    find_mode,
     fixed_sums,
     loadings,
     log_spread,
