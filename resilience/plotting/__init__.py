@@ -6,7 +6,10 @@ from resilience.plotting.canvas import figure_bytes, save_figure
 from resilience.plotting.caterpillar import plot_caterpillar
 from resilience.plotting.context import expected_line, plot_context
 from resilience.plotting.dispatch import plot
+from resilience.plotting.funnel import plot_funnel
+from resilience.plotting.marks import plot_mark_shares, plot_thresholds
 from resilience.plotting.verdicts import plot_verdicts
+from resilience.plotting.views import plot_views
 from resilience.plotting.weights import plot_weights
 
 __all__ = [
@@ -15,7 +18,11 @@ __all__ = [
     "plot",
     "plot_caterpillar",
     "plot_context",
+    "plot_funnel",
+    "plot_mark_shares",
+    "plot_thresholds",
     "plot_verdicts",
+    "plot_views",
     "plot_weights",
     "save_figure",
 ]

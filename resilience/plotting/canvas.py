@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,8 @@ __all__ = [
     "figure_of",
     "look",
     "new_axes",
+    "panel_grid",
+    "printed",
     "save_figure",
     "write_numbers",
 ]
@@ -82,6 +84,13 @@ def write_numbers(ax: Axes, lang: str, *, axes: str = "xy") -> None:
             (ax.xaxis if name == "x" else ax.yaxis).set_major_formatter(_CommaFormatter())
 
 
+def printed(value: float, lang: str, digits: int = 2) -> str:
+    """Return a number as the figures print it: decimal sign of the language, a true minus."""
+    shown = f"{abs(value):.{digits}f}"
+    sign = "−" if value < 0 and float(shown) != 0 else ""
+    return sign + (shown.replace(".", ",") if lang == "ru" else shown)
+
+
 @contextmanager
 def look() -> Iterator[None]:
     """Set the library's fonts and lines for the time of a drawing; the user's settings stay."""
@@ -100,6 +109,50 @@ def new_axes(width: float = 7.4, height: float = 4.6) -> Axes:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure.add_subplot(axes_class=ReportAxes)
+
+
+def panel_grid(ax: Axes, titles: Sequence[str], *, columns: int, lines: int = 1) -> list[Axes]:
+    """Divide the axes into panels of one size that share their scales.
+
+    A single panel is the axes themselves.  Of several, only the outer ones carry tick labels, and
+    the axes keep nothing but their own labels and legend.
+
+    Parameters
+    ----------
+    ax : Axes
+        Axes to divide, empty.
+    titles : sequence of str
+        One per panel, printed above it.
+    columns : int
+        Panels in a full row.
+    lines : int
+        Lines of the longest title, for which room is left.
+    """
+    if len(titles) == 1:
+        ax.set_title(titles[0], fontsize=8)
+        return [ax]
+    rows = -(-len(titles) // columns)
+    head = (0.18 + 0.15 * lines) / figure_of(ax).get_size_inches()[1]  # a title's share of height
+    height, width = (1 - rows * head) / rows, (1 - 0.04 * (columns - 1)) / columns
+    panels: list[Axes] = []
+    for k, title in enumerate(titles):
+        row, column = divmod(k, columns)
+        place = (column * (width + 0.04), 1 - (row + 1) * (height + head), width, height)
+        panel = ax.inset_axes(place)
+        if panels:
+            panel.sharex(panels[0])
+            panel.sharey(panels[0])
+        panel.set_title(title, fontsize=8)
+        panel.tick_params(
+            labelleft=column == 0, labelbottom=k + columns >= len(titles), labelsize=7.5
+        )
+        panels.append(panel)
+    ax.set_frame_on(False)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    # Points between a label and the ticks of the panels, which the outer axes know nothing of.
+    ax.xaxis.labelpad, ax.yaxis.labelpad = 20.0, 32.0
+    return panels
 
 
 def figure_of(ax: Axes) -> Figure:

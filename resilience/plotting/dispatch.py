@@ -20,6 +20,7 @@ __all__ = ["plot"]
 _PLOTS: dict[str, Callable[..., Axes]] = {
     "ValueAddedResults": plot_caterpillar,
     "SchoolLevelResults": plot_caterpillar,
+    "OrdinalSchoolResults": plot_caterpillar,
     "ContextIndexResults": plot_weights,
     "DetectionResults": plot_verdicts,
 }
@@ -28,8 +29,8 @@ _PLOTS: dict[str, Callable[..., Axes]] = {
 def plot(result: Any, *, ax: Axes | None = None, lang: str = "en") -> Axes:
     """Draw the figure that belongs to this kind of result.
 
-    Value-added results give the caterpillar of school effects, a context index its weights,
-    a detection the count of verdicts by rule.
+    Value-added results, from pupils, means or counts of marks, give the caterpillar of school
+    effects, a context index its weights, a detection the count of verdicts by rule.
 
     Parameters
     ----------

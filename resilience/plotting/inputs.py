@@ -16,6 +16,7 @@ from resilience.validation import check_columns, check_fraction
 __all__ = [
     "effects_of",
     "figure_names",
+    "frame_of",
     "interval_kind",
     "interval_note",
     "latest_scores",
@@ -32,15 +33,16 @@ _USUAL_LEVELS = (0.8, 0.9, 0.95, 0.99)
 
 def effects_of(va: Any) -> pd.DataFrame:
     """Return the table of school effects of a result, or the table itself."""
-    return _frame_of(va, "school_effects")
+    return frame_of(va, "school_effects")
 
 
 def scores_of(index: Any) -> pd.DataFrame:
     """Return the table of context scores of a result, or the table itself."""
-    return _frame_of(index, "scores")
+    return frame_of(index, "scores")
 
 
-def _frame_of(source: Any, attribute: str) -> pd.DataFrame:
+def frame_of(source: Any, attribute: str) -> pd.DataFrame:
+    """Return a table of a result, or the table itself."""
     frame = source if isinstance(source, pd.DataFrame) else getattr(source, attribute, None)
     if not isinstance(frame, pd.DataFrame):
         raise SpecificationError(
