@@ -15,12 +15,15 @@ from resilience.pipeline.annual import AnnualResults
 from resilience.plotting.canvas import figure_bytes
 from resilience.plotting.caterpillar import plot_caterpillar
 from resilience.plotting.context import plot_context
+from resilience.plotting.funnel import plot_funnel
+from resilience.plotting.marks import plot_mark_shares, plot_thresholds
 from resilience.plotting.verdicts import plot_verdicts
 from resilience.reporting.appendix import Appendix, methods_appendix
 from resilience.reporting.convert import docx_bytes, html_text, pandoc_path
 from resilience.reporting.provenance import DataRecord, Provenance
 from resilience.reporting.tables import csv_bytes
 from resilience.reporting.workbook import workbook_bytes
+from resilience.value_added import OrdinalSchoolResults
 
 __all__ = ["write_annual_run"]
 
@@ -85,15 +88,20 @@ def write_annual_run(
 
 
 def _figures(results: AnnualResults, lang: str) -> dict[str, Any]:
-    """Draw what there is: effects, result against context, verdicts by municipality per rule."""
+    """Draw what there is: effects, funnel, context, marks, verdicts by municipality per rule."""
     drawn: dict[str, Any] = {}
     names = results.school_names
     if results.va is not None:
         drawn["caterpillar"] = plot_caterpillar(results.va, lang=lang, names=names)
+        drawn["funnel"] = plot_funnel(results.va, lang=lang, names=names)
         if results.index is not None:
             drawn["context"] = plot_context(
                 results.va, results.index, found=results.found, names=names, lang=lang
             )
+    if isinstance(results.va, OrdinalSchoolResults):
+        drawn["thresholds"] = plot_thresholds(results.va, lang=lang)
+        given = results.va.mark_shares["n_marks"] > 0
+        drawn["mark_shares"] = plot_mark_shares(results.va.mark_shares[given], lang=lang)
     for rule in results.found.rules:
         drawn[f"verdicts_{rule.id}"] = plot_verdicts(
             results.found, results.schools, rule_id=rule.id, lang=lang

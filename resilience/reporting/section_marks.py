@@ -7,6 +7,8 @@ from typing import Any
 import pandas as pd
 
 from resilience.columns import label
+from resilience.plotting.canvas import figure_bytes
+from resilience.plotting.marks import plot_mark_shares, plot_thresholds
 from resilience.reporting import formulas
 from resilience.reporting.draft import Draft, Markup, escape
 from resilience.reporting.material import Material
@@ -110,7 +112,11 @@ def _latest(table: pd.DataFrame) -> pd.DataFrame:
 def _write_thresholds(draft: Draft, va: Any) -> None:
     table = _latest(va.thresholds)
     borders = sorted({str(b) for b in table["border"]})
-    draft.say("marks_thresholds_read", table=draft.ref("table", "thresholds"))
+    draft.say(
+        "marks_thresholds_read",
+        table=draft.ref("table", "thresholds"),
+        figure=draft.ref("figure", "thresholds"),
+    )
     heads = [label("procedure", draft.lang), label("year", draft.lang)]
     heads += [draft.words("marks_border", mark=b) for b in borders]
     rows = []
@@ -121,14 +127,17 @@ def _write_thresholds(draft: Draft, va: Any) -> None:
         }
         rows.append([str(procedure), str(year), *(found.get(b, "—") for b in borders)])
     draft.plain_table("thresholds", heads, rows, draft.words("marks_thresholds_caption"))
+    png = figure_bytes(plot_thresholds(va, lang=draft.lang), "png")
+    draft.figure("thresholds", png, "marks_thresholds_figure")
 
 
 def _write_shares(draft: Draft, va: Any) -> None:
-    every = va.mark_shares
+    every = va.mark_shares[va.mark_shares["n_marks"] > 0]
     gap = (every["observed_share"] - every["fitted_share"]).abs().max()
     draft.say(
         "marks_shares_read",
         table=draft.ref("table", "mark-shares"),
+        figure=draft.ref("figure", "mark-shares"),
         gap=draft.number(100 * float(gap), 1),
     )
     table = _latest(every)
@@ -137,10 +146,13 @@ def _write_shares(draft: Draft, va: Any) -> None:
     heads += [draft.words("marks_mark", mark=m) for m in marks]
     rows = []
     for (procedure, year), part in table.groupby(["procedure", "year"], sort=True, observed=True):
-        given = part.loc[part["n_marks"] > 0, ["mark", "observed_share", "fitted_share"]]
         found = {
             str(m): f"{draft.number(100 * seen, 1)} / {draft.number(100 * fitted, 1)}"
-            for m, seen, fitted in given.itertuples(index=False)
+            for m, seen, fitted in part[["mark", "observed_share", "fitted_share"]].itertuples(
+                index=False
+            )
         }
         rows.append([str(procedure), str(year), *(found.get(m, "—") for m in marks)])
     draft.plain_table("mark-shares", heads, rows, draft.words("marks_shares_caption"))
+    png = figure_bytes(plot_mark_shares(every, lang=draft.lang), "png")
+    draft.figure("mark-shares", png, "marks_shares_figure")

@@ -6,6 +6,7 @@ import pandas as pd
 
 from resilience.plotting.canvas import figure_bytes
 from resilience.plotting.caterpillar import plot_caterpillar
+from resilience.plotting.funnel import plot_funnel
 from resilience.plotting.inputs import figure_names, interval_kind, interval_note
 from resilience.reporting import formulas
 from resilience.reporting.draft import Draft, Markup, escape
@@ -113,11 +114,16 @@ def write_effects(draft: Draft, material: Material) -> None:
         below=below,
         rest=len(low) - above - below,
     )
-    ax = plot_caterpillar(va, lang=draft.lang, names=figure_names(material.schools))
+    names = figure_names(material.schools)
+    ax = plot_caterpillar(va, lang=draft.lang, names=names)
     note = interval_note(va.school_effects, va.level).localized(draft.lang)
     draft.figure(
         "effects", figure_bytes(ax, "png"), "effects_figure_caption", interval=Markup(escape(note))
     )
+    draft.say("funnel_show", figure=draft.ref("figure", "funnel"))
+    ax = plot_funnel(va, lang=draft.lang, names=names)
+    draft.sources("Spiegelhalter2005")
+    draft.figure("funnel", figure_bytes(ax, "png"), "funnel_figure_caption")
 
 
 def _write_example(draft: Draft, effects: pd.DataFrame) -> None:

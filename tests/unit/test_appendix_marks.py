@@ -140,3 +140,12 @@ def test_marks_that_cannot_be_given_are_dashes(mixture: Any) -> None:
     assert next(row for row in shares.rows if row[0] == "ВПР-8-МА")[4:] == ("—", "—")
     # procedures with means have no thresholds
     assert {row[0] for row in cuts.rows} == {"ВПР-8-МА", "ВПР-8-РУ"}
+
+
+def test_figures_of_thresholds_shares_and_the_funnel_are_there(counts: Any) -> None:
+    document = appendix(counts, "ru")
+    captions = [b.caption for b in document.blocks if isinstance(b, Figure)]
+    assert [c.split(" ")[0] for c in captions[:2]] == ["Пороги", "Доли"]
+    assert any("контрольными границами" in c for c in captions)
+    assert all(b.png.startswith(b"\x89PNG") for b in document.blocks if isinstance(b, Figure))
+    assert "[Spiegelhalter2005]" in document.markdown.replace("\\", "")
