@@ -18,7 +18,10 @@ def code_cells(path: Path) -> list[dict]:
 
 
 def test_there_are_notebooks():
-    assert [p.name for p in NOTEBOOKS] == ["01_annual_run.ipynb"]
+    assert [p.name for p in NOTEBOOKS] == [
+        "01_annual_run.ipynb",
+        "02_counts_of_marks.ipynb",
+    ]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.name)
