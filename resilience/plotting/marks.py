@@ -107,7 +107,9 @@ def plot_thresholds(
             value, error = (mine[c].to_numpy(dtype=float) for c in ("threshold", "std_error"))
             if along.joined:
                 panel.plot(place, value, color=color, lw=0.8, alpha=0.6, zorder=2)
-            panel.vlines(place, value - half * error, value + half * error, color=color, lw=1.1)
+            known = np.isfinite(value) & np.isfinite(error)
+            low, high = value - half * error, value + half * error
+            panel.vlines(place[known], low[known], high[known], color=color, lw=1.1)
             panel.scatter(place, value, s=11, color=color, marker=marker, linewidths=0, zorder=3)
 
     handles = [
@@ -140,7 +142,7 @@ def plot_mark_shares(
     ----------
     results : OrdinalSchoolResults or DataFrame
         A result with ``mark_shares``, or such a table (``procedure year mark observed_share
-        fitted_share``).
+        fitted_share``).  Of a share (marks ``below`` and ``not_below``) the former is drawn.
     procedure : str or sequence of str, optional
         Procedures to draw, by default all; above 24 the first ones, and the title says so.
     ax : Axes, optional
@@ -164,6 +166,9 @@ def plot_mark_shares(
     needed = ["mark", "observed_share", "fitted_share"]
     table, others = _chosen(results, "mark_shares", needed, procedure)
     marks = _in_order(table["mark"])
+    if set(marks) == {"below", "not_below"}:
+        marks = ["below"]  # the others are what is left of one, and would hide the share's changes
+        table = table[table["mark"] == "below"]
 
     def draw(panel: Axes, rows: pd.DataFrame, along: _Along) -> None:
         for k, mark in enumerate(marks):
