@@ -20,7 +20,7 @@ import resilience as rs
 from resilience.columns import column, column_names
 from resilience.pipeline import AnnualResults
 from resilience.results import Results
-from resilience.value_added import SchoolLevelResults, ValueAddedResults
+from resilience.value_added import OrdinalSchoolResults, SchoolLevelResults, ValueAddedResults
 
 CYRILLIC = re.compile("[А-Яа-яЁё]{3}")
 # Names made of the user's own: a rule's id, an intake column whose school mean was asked for.
@@ -96,15 +96,41 @@ def mean_model() -> tuple[SchoolLevelResults, pd.DataFrame]:
     return model.fit(frame), frame
 
 
+def mark_model() -> tuple[OrdinalSchoolResults, pd.DataFrame]:
+    rng = np.random.default_rng(2)
+    school, year, procedure = (a.ravel() for a in np.indices((20, 3, 3)))
+    u, w = rng.normal(size=20) * 0.4, rng.normal(size=(20, 3)) * 0.2
+    latent = (u[school] + w[school, procedure])[:, None] + rng.normal(size=(len(school), 15))
+    marks = np.searchsorted([-1.0, 0.2, 1.1], latent)
+    frame = pd.DataFrame(
+        {
+            "school_id": [f"S{k:02d}" for k in school],
+            "year": 2022 + year,
+            "procedure": np.array(["ВПР-5-МА", "ВПР-5-РУ", "ОГЭ-МА"])[procedure],
+            "cohort": np.where(procedure < 2, 2026 + year, 2022 + year),
+            "low_income": rng.uniform(size=20)[school],
+            **{f"n_{k + 2}": (marks == k).sum(axis=1) for k in range(4)},
+        }
+    )
+    model = rs.OrdinalSchoolModel(
+        "~ low_income",
+        cohort=rs.Cohort(column="cohort"),
+        parts=rs.MarkParts(spread=True, procedure_spread=True),
+    )
+    return model.fit(frame), frame
+
+
 @pytest.fixture(scope="module")
 def examples() -> dict[str, tuple[Results, pd.DataFrame]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rs.WeakDataWarning)
         annual = rs.annual_run(rs.load_dataset("north_region"))
+        marks = mark_model()
     assert isinstance(annual, AnnualResults)
     found: dict[str, tuple[Results, pd.DataFrame]] = {
         **pupil_models(),
         "means": mean_model(),
+        "marks": marks,
         "annual run": (annual, annual.schools),
         "detection": (annual.found, annual.schools),
     }
@@ -114,7 +140,15 @@ def examples() -> dict[str, tuple[Results, pd.DataFrame]]:
     return found
 
 
-NAMES = ["pupils", "pupils, every option", "means", "annual run", "detection", "context index"]
+NAMES = [
+    "pupils",
+    "pupils, every option",
+    "means",
+    "marks",
+    "annual run",
+    "detection",
+    "context index",
+]
 
 
 @pytest.fixture(params=NAMES)
