@@ -138,6 +138,9 @@ class DenseModel:
         S = np.concatenate(spread, axis=1) if spread else np.zeros((data.n_cells, 0))
         self.Z = np.concatenate([Z, np.zeros_like(S)], axis=1)
         self.S = np.concatenate([np.zeros_like(Z), S], axis=1)
+        self.log_spread = np.zeros(data.n_cells)
+        for procedure, own in zip(data.spread_procedures, scales.procedure_spread, strict=True):
+            self.log_spread[data.procedure == procedure] = own
         self.size = self.f + self.Z.shape[1]
 
     def cuts(self, fixed: np.ndarray) -> np.ndarray:
@@ -159,7 +162,8 @@ class DenseModel:
         fixed, effects = theta[:, : self.f], theta[:, self.f :]
         eta = fixed[:, data.n_thresholds :] @ data.X.T + effects @ self.Z.T
         cuts = self.cuts(fixed)
-        below = special.ndtr((cuts - eta[:, :, None]) * np.exp(-(effects @ self.S.T))[:, :, None])
+        spread = np.exp(effects @ self.S.T + self.log_spread)
+        below = special.ndtr((cuts - eta[:, :, None]) / spread[:, :, None])
         below[:, data.thresholds == ABOVE] = 1.0
         below[:, data.thresholds == BELOW] = 0.0
         one = np.ones((*below.shape[:2], 1))

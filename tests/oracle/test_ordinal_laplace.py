@@ -139,6 +139,30 @@ def test_gradient_equals_differences(parts, shape, method, sharp):
     close(found, numeric(at, x, 2e-3))
 
 
+SPREADS = {"two": {"n_procedures": 2}, "three": {"n_procedures": 3, "correlation": 0.5}}
+
+
+@pytest.mark.parametrize("method", ["reml", "ml"])
+@pytest.mark.parametrize("shape", list(SPREADS))
+@pytest.mark.parametrize("spread", [False, True])
+def test_spreads_of_procedures(spread, shape, method, sharp):
+    parts = RandomParts(year=True, procedure=True, spread=spread, procedure_spread=True)
+    data = small_data(11, parts, size=12, **SPREADS[shape])
+    log = np.array([0.2, -0.15, 0.1])[: len(data.spread_procedures)]
+    base = {name: getattr(scales_of(parts), name) for name in parts.names}
+    start = start_of(data)
+
+    def state(own: np.ndarray):
+        scales = Scales(**base, procedure_spread=tuple(map(float, own)))
+        return ordinal_criterion(data, scales, start, method=method)
+
+    scales = Scales(**base, procedure_spread=tuple(map(float, log)))
+    wanted = DenseModel(data, scales).criterion(start.fixed, method)
+    found = state(log)
+    assert found.criterion == pytest.approx(wanted, rel=RELATIVE)
+    close(found.spread_gradient, numeric(lambda x: state(x).criterion, log, 2e-3))
+
+
 @pytest.mark.parametrize("shape", list(SHAPES))
 @pytest.mark.parametrize("parts", PARTS[-4:], ids=named)
 def test_gradient_in_thresholds_and_coefficients(parts, shape, sharp):
