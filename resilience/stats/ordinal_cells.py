@@ -26,6 +26,7 @@ __all__ = [
     "cell_terms",
     "contracted_third",
     "mark_information",
+    "shared_covariance",
     "mark_probabilities",
 ]
 
@@ -107,6 +108,41 @@ def mark_information(b: Floats) -> Floats:
     q = _pieces(b)
     p = np.exp(q.log_p)
     return np.asarray((((q.a - q.c) ** 2) * p).sum(axis=1))
+
+
+def shared_covariance(b: Floats, correlation: float) -> Floats:
+    r"""Return the covariance of the marks of one pupil in two cells, in terms of the location.
+
+    A cell's own estimate of the location is the mean of efficient scores s over their information.
+    With the part f that two results of one pupil share, :math:`y = \sqrt r f + \sqrt{1-r}
+    \varepsilon`,
+
+    .. math:: e(b) = E_f\big[E(s \mid f)^2\big] / I(b)^2 ,
+
+    so that two cells of N common pupils have the covariance e/N; r itself for scores, more for a
+    rare mark.
+
+    Parameters
+    ----------
+    b : ndarray of shape (m, K − 1)
+        Thresholds in SD of pupils from the location.
+    correlation : float
+        r in [0, 1).
+
+    Returns
+    -------
+    ndarray of shape (m,)
+    """
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+    weights = weights / weights.sum()
+    q = _pieces(b)
+    score = q.c - q.a  # the derivative of log p in the location
+    root, rest = np.sqrt(correlation), np.sqrt(1.0 - correlation)
+    total = np.zeros(len(b))
+    for node, weight in zip(nodes, weights, strict=True):
+        given = np.exp(_pieces((b - root * node) / rest).log_p)
+        total += weight * (given * score).sum(axis=1) ** 2
+    return np.asarray(total / mark_information(b) ** 2)
 
 
 def cell_values(

@@ -6,7 +6,7 @@ r"""Multilevel heteroscedastic ordered probit on counts of marks: Laplace with e
    \eta = x'\beta + u_j + v_{jt} + w_{jp} + a_{jc} + \varepsilon_{jtp},
 
 school, school × year, school × procedure, the shared pupils of a cohort (known variance
-:math:`r/N`), and cell.  The scale is the SD of pupils within schools.  With H at the joint mode
+:math:`e/N`), and cell.  The scale is the SD of pupils within schools.  With H at the joint mode
 
 .. math:: -2\log L \approx 2F + \log|H| \;[- f\log 2\pi] - 2\sum\log\text{multinomial},
 

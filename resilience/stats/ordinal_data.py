@@ -64,10 +64,10 @@ class OrdinalData:
     cohort : ndarray of shape (m,), int
         Number of the cohort within its school, −1 where a cell shares pupils with no other.
     shared : ndarray of shape (m,)
-        SD of the part that the cohort's pupils have in common, √(r/N), in SD of pupils within
-        schools; 0 where ``cohort`` is −1.
+        SD of the part that the cohort's pupils have in common, √(e/N), in SD of pupils within
+        schools; 0 where ``cohort`` is −1.  See `ordinal_cells.shared_covariance` for e.
     weight : ndarray of shape (m,)
-        Power of the cell's likelihood, 1/(1 − r n/N): given the shared part a cell says more.
+        Power of the cell's likelihood, 1/(1 − I e n/N): given the shared part a cell says more.
     mean, precision : ndarray of shape (m,)
         Means of cells without counts and their precision; precision 0 elsewhere.
     parts : RandomParts

@@ -121,7 +121,7 @@ class WithinCorrelation:
     estimate, std_error : float
         Pooled correlation and its standard error.
     n_pupils, n_schools : int
-        Pupils with both results, schools with at least two of them.
+        Pupils with both results, groups (schools, or schools in one year) with at least two.
     columns : tuple of str
         The two results.
     """

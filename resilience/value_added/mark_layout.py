@@ -15,7 +15,7 @@ from resilience.data.mark_cells import MarkCells
 from resilience.errors import SpecificationError
 from resilience.i18n import text
 from resilience.stats.mixed import dependent_columns
-from resilience.stats.ordinal_cells import mark_information
+from resilience.stats.ordinal_cells import mark_information, shared_covariance
 from resilience.stats.ordinal_data import ABOVE, BELOW, OrdinalData, RandomParts
 
 __all__ = ["Layout", "lay_out"]
@@ -71,16 +71,21 @@ class Layout:
         """Cells that hold a mean."""
         return np.isfinite(self.cells.mean[self.rows])
 
-    def information(self) -> Floats:
-        """Return the share of the information of scores that marks keep, by block, about 0."""
+    def _regional_cuts(self) -> Floats:
+        """Return the thresholds of each block in SD of the region's pupils, from shares alone."""
         k = self.borders.shape[1]
         totals = np.zeros((len(self.borders), k + 1))
         np.add.at(totals, self.block, self.cells.counts[self.rows])
         share = np.cumsum(totals, axis=1)[:, :k] / np.maximum(totals.sum(axis=1), 1.0)[:, None]
-        cuts = np.clip(special.ndtri(share), -60.0, 60.0)
-        found = mark_information(cuts)
+        return np.asarray(np.clip(special.ndtri(share), -60.0, 60.0))
+
+    def _shared(self, correlation: float) -> tuple[Floats, Floats]:
+        """Return, by block, the information of a mark and the covariance of one pupil's marks."""
         means = np.isfinite(self.cells.mean[self.rows[self.block_rows]])
-        return np.where(means, 1.0, found)
+        cuts = self._regional_cuts()
+        cuts[means] = 0.0
+        kept = np.where(means, 1.0, mark_information(cuts))
+        return kept, np.where(means, correlation, shared_covariance(cuts, correlation))
 
     def data(self, parts: RandomParts, correlation: float, unit: float) -> OrdinalData:
         """Return the engine's arrays.
@@ -103,8 +108,8 @@ class Layout:
         mean[means] = cells.mean[rows][means] * unit
         together = self.cohort >= 0
         share = self.size / self.cohort_size
-        kept = self.information()[self.block]
-        weight = np.where(together, 1.0 / (1.0 - kept * correlation * share), 1.0)
+        kept, alike = (values[self.block] for values in self._shared(correlation))
+        weight = np.where(together, 1.0 / (1.0 - kept * alike * share), 1.0)
         return OrdinalData(
             counts=cells.counts[rows],
             X=self.X,
@@ -114,7 +119,7 @@ class Layout:
             thresholds=self.borders[self.block],
             n_thresholds=int(self.borders.max()) + 1,
             cohort=self.cohort if correlation > 0 else np.full(len(rows), -1),
-            shared=np.where(together, np.sqrt(correlation / self.cohort_size), 0.0),
+            shared=np.where(together, np.sqrt(alike / self.cohort_size), 0.0),
             weight=weight,
             mean=mean,
             precision=precision,

@@ -162,6 +162,7 @@ def coarsening_table(own: Fitted, table: pd.DataFrame, correlation: float) -> pd
         precision=precision,
         mean=np.zeros(data.n_cells),
         weight=1.0 / (1.0 - share),
+        shared=np.where(layout.cohort >= 0, np.sqrt(correlation / layout.cohort_size), 0.0),
     )
     terms = cell_terms(
         own.fit.state.zeta,

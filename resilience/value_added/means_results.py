@@ -76,6 +76,7 @@ def results_of(
     sizes: Floats,
     correlation: float,
     question: Question,
+    cohorts: NDArray[np.int64] | None = None,
     random_state: int,
 ) -> SchoolLevelResults:
     """Put a fit into tables.
@@ -96,9 +97,12 @@ def results_of(
         Correlation given to means of the same pupils; NaN without such means.
     question : Question
         Since when the school's part is counted.
+    cohorts : ndarray of shape (n_rows,), int, optional
+        Rows of one school and year with one code hold the same pupils, who count once.
     random_state : int
         Seed of the rank intervals.
     """
+    pupils = _pupils(table, sizes, cohorts)
     return SchoolLevelResults(
         formula=table.formula,
         group=groups[-1],
@@ -107,8 +111,8 @@ def results_of(
         criterion=fit.criterion,
         fixed_effects=coefficient_table(estimates.terms, estimates.beta, estimates.beta_covariance),
         variance_components=_variance_table(estimates, pupil_sd),
-        school_effects=_effects(table, estimates, sizes, random_state),
-        school_years=_school_years(table, estimates, sizes, time),
+        school_effects=_effects(table, estimates, (sizes, pupils), random_state),
+        school_years=_school_years(table, estimates, pupils, time),
         variances={
             "persistent": estimates.persistent,
             "transient": estimates.transient,
@@ -128,9 +132,20 @@ def results_of(
     )
 
 
+def _pupils(table: MeansTable, sizes: Floats, cohorts: NDArray[np.int64] | None) -> Floats:
+    """Return pupils of each school-year; those who sat several procedures count once."""
+    if cohorts is None:
+        return np.asarray(np.bincount(table.cells, weights=sizes), dtype=np.float64)
+    groups, unit = np.unique(np.stack([table.cells, cohorts]), axis=1, return_inverse=True)
+    largest = np.zeros(groups.shape[1])
+    np.maximum.at(largest, unit.ravel(), sizes)
+    return np.asarray(np.bincount(groups[0], weights=largest), dtype=np.float64)
+
+
 def _effects(
-    table: MeansTable, estimates: MeansEstimates, sizes: Floats, seed: int
+    table: MeansTable, estimates: MeansEstimates, counts: tuple[Floats, Floats], seed: int
 ) -> pd.DataFrame:
+    sizes, pupils = counts
     total = np.bincount(table.school, weights=sizes)
     observed, expected = (
         np.bincount(table.school, weights=sizes * v) / total for v in (table.y, estimates.expected)
@@ -141,7 +156,7 @@ def _effects(
         effect=estimates.effect,
         errors=estimates.errors,
         prior_variance=estimates.persistent,
-        n_pupils=np.round(total).astype(np.int64),
+        n_pupils=np.round(np.bincount(table.school[first], weights=pupils)).astype(np.int64),
         n_years=np.bincount(table.school[first]).astype(np.int64),
         means=(observed, expected),
         random_state=seed,
@@ -149,7 +164,7 @@ def _effects(
 
 
 def _school_years(
-    table: MeansTable, estimates: MeansEstimates, sizes: Floats, time: str | None
+    table: MeansTable, estimates: MeansEstimates, pupils: Floats, time: str | None
 ) -> pd.DataFrame:
     """Return each school-year as one unshrunken measure of its effect."""
     _, first = np.unique(table.cells, return_index=True)
@@ -160,7 +175,7 @@ def _school_years(
             **years,
             "residual": estimates.cells.residual,
             "sampling_variance": estimates.cells.sampling_variance,
-            "n_pupils": np.round(np.bincount(table.cells, weights=sizes)).astype(np.int64),
+            "n_pupils": np.round(pupils).astype(np.int64),
         }
     ).infer_objects()
 

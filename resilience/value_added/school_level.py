@@ -121,10 +121,11 @@ class SchoolLevelModel:
         Returns
         -------
         SchoolLevelResults
-            ``n_pupils`` counts pupil results over all years and procedures; without ``n`` it is
-            the number of means.  With ``cohort_prior``, ``fixed_effects`` holds the coefficients
-            at a given latent prior mean, then the slope on it (named like the prior column), then
-            the coefficients of the prior means themselves.
+            ``n_pupils`` counts pupils over all years, those who sat several procedures of a year
+            once; without ``n`` it is the number of means.  With ``cohort_prior``,
+            ``fixed_effects`` holds the coefficients at a given latent prior mean, then the slope
+            on it (named like the prior column), then the coefficients of the prior means
+            themselves.
 
         Raises
         ------
@@ -286,7 +287,7 @@ class SchoolLevelModel:
                 table.frame, unit=unit, variance=self.variance, n=self.n, sd=self.sd
             )
         parts = parts_of(table, unit, self.time, procedures)
-        shared, correlation = None, float("nan")
+        shared, correlation, cohorts = None, float("nan"), None
         if procedures is not None:
             correlation = procedures.correlation
             cohorts = table.year
@@ -307,6 +308,7 @@ class SchoolLevelModel:
             sizes=sizes,
             correlation=correlation,
             question=Question("since_entry"),
+            cohorts=cohorts if self.n is not None else None,
             random_state=seed,
         )
 
