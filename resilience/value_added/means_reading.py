@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from resilience.validation import (
     check_unique,
     shorten,
 )
+from resilience.value_added.nesting import check_nested
 
 __all__ = [
     "MeansTable",
@@ -255,19 +255,9 @@ def _coded(frame: pd.DataFrame, column: str | None) -> tuple[Codes, NDArray[np.o
 
 
 def _check_groups(data: pd.DataFrame, groups: list[str]) -> None:
-    for outer, inner in itertools.pairwise(groups):
-        pairs = data[[inner, outer]].drop_duplicates()
-        twice = pairs[pairs.duplicated(inner, keep=False)]
-        if len(twice):
-            unit = twice[inner].iloc[0]
-            places = shorten(sorted(map(str, twice.loc[twice[inner] == unit, outer])))
-            raise DataError(
-                text("value_added.two_parents", inner=inner, unit=unit, outer=outer, places=places)
-            )
+    check_nested(data, groups)
     for name in groups:
         n = data[name].nunique()
-        if n < 2:
-            raise DataError(text("value_added.few_groups", group=repr(name), n=n))
         if n < 10:
             warnings.warn(
                 WeakDataWarning(text("value_added.weak_groups", group=repr(name), n=n)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,8 +18,9 @@ from resilience.errors import DataError, SpecificationError, WeakDataWarning
 from resilience.i18n import text
 from resilience.stats.mixed import LevelEffects, MixedFit, fit_mixed
 from resilience.stats.prediction_errors import EffectErrors
-from resilience.validation import check_choice, check_unique, shorten
+from resilience.validation import check_choice, check_unique
 from resilience.value_added.effects import coefficient_table, effects_table
+from resilience.value_added.nesting import check_nested
 from resilience.value_added.preparation import Prepared, prepare
 from resilience.value_added.question import infer_question, question_of
 from resilience.value_added.results import ValueAddedResults
@@ -244,19 +244,7 @@ class ValueAddedModel:
 def _check_keys(
     data: pd.DataFrame, groups: list[str], time: str | None, structure: Structure
 ) -> None:
-    for outer, inner in itertools.pairwise(groups):
-        pairs = data[[inner, outer]].drop_duplicates()
-        twice = pairs[pairs.duplicated(inner, keep=False)]
-        if len(twice):
-            unit = twice[inner].iloc[0]
-            places = shorten(sorted(map(str, twice.loc[twice[inner] == unit, outer])))
-            raise DataError(
-                text("value_added.two_parents", inner=inner, unit=unit, outer=outer, places=places)
-            )
-    for name in groups:
-        n = data[name].nunique()
-        if n < 2:
-            raise DataError(text("value_added.few_groups", group=repr(name), n=n))
+    check_nested(data, groups)
     if time is not None:
         if data[time].nunique() < 2:
             raise DataError(text("value_added.one_time", time=repr(time), value=data[time].iloc[0]))

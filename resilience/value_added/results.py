@@ -26,7 +26,8 @@ from resilience.value_added.comparisons import (
 from resilience.value_added.preparation import prepare
 from resilience.value_added.question import DataKind, Question, describe_data
 from resilience.value_added.specification import Intake
-from resilience.value_added.targets import Target, sufficiency_table, target_table
+from resilience.value_added.sufficiency import sufficiency_table
+from resilience.value_added.targets import Target, target_table
 
 if TYPE_CHECKING:
     from formulaic import ModelSpec
@@ -249,7 +250,7 @@ class EffectsResults(Results):
     ) -> pd.DataFrame:
         """Return which schools have data enough, and what the others lack.
 
-        See `resilience.value_added.targets.sufficiency_table` for the formulas.
+        See `resilience.value_added.sufficiency.sufficiency_table` for the formulas.
 
         Parameters
         ----------

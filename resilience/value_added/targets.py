@@ -1,30 +1,26 @@
-"""What a school's data suffice for, and predictions of what lasts, of a year, of the next one."""
+"""Predictions of what lasts, of one year, of the year to come."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
 from resilience.errors import DataError, SpecificationError
-from resilience.i18n import Bilingual, text
+from resilience.i18n import text
 from resilience.stats.prediction_errors import coefficient_half
 from resilience.stats.states import YearTarget, target_posteriors
-from resilience.validation import check_fraction, check_positive, shorten
-
-if TYPE_CHECKING:
-    from resilience.value_added.results import EffectsResults
+from resilience.validation import shorten
+from resilience.value_added.yearly import YearlyEffects, school_year_cells
 
 __all__ = [
     "Target",
     "predicted",
     "read_target",
-    "sufficiency_table",
     "target_table",
     "year_numbers",
 ]
@@ -33,206 +29,6 @@ Floats = NDArray[np.float64]
 Target = Literal["persistent", "last_year", "next_year"] | Mapping[int, float]
 
 _TARGETS = ("persistent", "last_year", "next_year")
-
-
-# -- sufficiency -------------------------------------------------------------------------------
-
-
-def sufficiency_table(
-    results: EffectsResults,
-    *,
-    reliability: float | None = None,
-    std_error: float | None = None,
-    half_width: float | None = None,
-    level: float = 0.95,
-) -> pd.DataFrame:
-    r"""Return which schools have data enough for an asked precision, and what the others lack.
-
-    The asked precision is turned into the reliability :math:`\lambda_c` at which it is met.  A
-    reliability is that itself; an interval of half width h asks for the standard error h/z; a
-    standard error s, error of the coefficients included, for the least solution of
-
-    .. math:: \sigma_u^2(1-\lambda) + g_j\lambda^2 = s^2, \qquad
-              g_j = \bar x_j'C\bar x_j = (\mathrm{std\_error}_j^2 -
-              \mathrm{conditional\_sd}_j^2)/\lambda_j^2 ,
-
-    since the school's leverage is :math:`\lambda_j\bar x_j`.  With the precision
-    :math:`A_c = \lambda_c/(\sigma_u^2(1-\lambda_c))`, :math:`\sigma_v^2` the transient variance,
-    :math:`\sigma_e^2` the pupil variance behind the school's means and n its mean yearly number of
-    pupils
-
-    .. math:: \mathrm{pupils} = \frac{\sigma_e^2}{1/A_c - \sigma_v^2} \text{ in one year}, \qquad
-              \mathrm{years} = A_c(\sigma_v^2 + \sigma_e^2/n) ,
-
-    both rounded up and total, not in addition to what there is.  Pupils are infinite where
-    :math:`\sigma_v^2 \ge 1/A_c`: the part of one year that passes alone exceeds the asked
-    precision, and only years help.  Both are infinite where the equation has no solution: the
-    error of the coefficients alone exceeds it, and only more schools help.
-
-    Parameters
-    ----------
-    results : EffectsResults
-        Any results of school effects; pupils' data are not needed.
-    reliability, std_error, half_width : float
-        Exactly one of them: in (0, 1), or above 0 in outcome units.
-    level : float
-        Coverage of the interval of ``half_width``.
-
-    Returns
-    -------
-    DataFrame
-        ``school_id n_pupils n_years std_error reliability verdict pupils_needed years_needed
-        reason``.
-
-    Raises
-    ------
-    SpecificationError
-        Unless exactly one precision is asked for, within its range.
-
-    References
-    ----------
-    RaudenbushBryk2002, chapter 3.
-    """
-    asked = {"reliability": reliability, "std_error": std_error, "half_width": half_width}
-    given = {name: value for name, value in asked.items() if value is not None}
-    if len(given) != 1:
-        raise SpecificationError(text("value_added.one_precision", given=", ".join(given) or "—"))
-    check_fraction(level, argument="level", closed=False)
-    table = results.school_effects
-    persistent = results.variances["persistent"]
-    error = table["std_error"].to_numpy(dtype=float)
-    trust = table["reliability"].to_numpy(dtype=float)
-    if reliability is not None:
-        check_fraction(reliability, argument="reliability", closed=False)
-        critical = np.full(len(table), reliability if persistent > 0 else np.nan)
-        enough = trust >= reliability - 1e-12
-    else:
-        bound = _standard_error(std_error, half_width, level)
-        enough = error <= bound * (1.0 + 1e-12)
-        critical = _critical_reliability(results, bound)
-    cohort, pupil_variance = _cohorts(results)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        precision = np.maximum(critical, 0.0) / (persistent * (1.0 - critical))
-        room = 1.0 / precision - results.variances["transient"]
-        pupils = np.where(room > 0, pupil_variance / room, np.inf)
-        years = precision * (results.variances["transient"] + pupil_variance / cohort)
-    unsolved = np.isnan(critical)
-    pupils, years = _consistent(
-        table,
-        np.where(unsolved, np.inf, _rounded_up(pupils)),
-        np.where(unsolved, np.inf, _rounded_up(years)),
-        enough,
-    )
-    reasons = [
-        _reason(bool(e), bool(u), p, y, c, results)
-        for e, u, p, y, c in zip(enough, unsolved, pupils, years, cohort, strict=True)
-    ]
-    return table[["school_id", "n_pupils", "n_years", "std_error", "reliability"]].assign(
-        verdict=np.where(enough, "yes", "insufficient_data"),
-        pupils_needed=pupils,
-        years_needed=years,
-        reason=pd.Series(reasons, index=table.index, dtype=object),
-    )
-
-
-def _standard_error(std_error: float | None, half_width: float | None, level: float) -> float:
-    if std_error is not None:
-        return check_positive(std_error, argument="std_error")
-    assert half_width is not None
-    check_positive(half_width, argument="half_width")
-    return half_width / float(stats.norm.ppf(0.5 + level / 2.0))
-
-
-def _critical_reliability(results: EffectsResults, bound: float) -> Floats:
-    """Return the least reliability with the asked standard error; NaN where there is none."""
-    persistent = results.variances["persistent"]
-    trust = results.school_effects["reliability"].to_numpy(dtype=float)
-    excess = results.errors.prediction - np.maximum(results.errors.conditional, 0.0)
-    missing = persistent - bound**2
-    if persistent <= 0:
-        return np.full(len(trust), np.nan)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        g = np.where(trust > 0, excess / trust**2, 0.0)
-        discriminant = persistent**2 - 4.0 * g * missing
-        root = 2.0 * missing / (persistent + np.sqrt(discriminant))
-    return np.where((discriminant >= 0) & (root < 1.0), root, np.nan)
-
-
-def _cohorts(results: EffectsResults) -> tuple[Floats, Floats]:
-    """Return per school the mean yearly number of pupils and the pupil variance behind its means.
-
-    The second is that of a school whose years all had the mean number of pupils and the mean
-    precision; schools without a usable year take it from all schools.
-    """
-    cells = _cells(results)
-    by_school = cells.groupby("school_id", sort=False)[["n_pupils", "precision"]].mean()
-    ordered = by_school.reindex(results.school_effects["school_id"])
-    cohort = ordered["n_pupils"].to_numpy(dtype=float)
-    pooled = float(cells["n_pupils"].sum() / cells["precision"].sum()) if len(cells) else np.nan
-    variance = cohort / ordered["precision"].to_numpy(dtype=float)
-    return cohort, np.where(np.isfinite(variance), variance, pooled)
-
-
-def _cells(results: EffectsResults) -> pd.DataFrame:
-    """Return ``school_id [year] residual precision n_pupils``, one row per school and year.
-
-    Several rows of one school and year (subjects, procedures) count as independent results.
-    """
-    rows = results.school_years
-    variance = rows["sampling_variance"].to_numpy(dtype=float)
-    usable = np.isfinite(variance) & (variance > 0)
-    keys = ["school_id", *(["year"] if "year" in rows.columns else [])]
-    kept = rows.loc[usable, [*keys, "residual", "n_pupils"]]
-    precision = 1.0 / variance[usable]
-    kept = kept.assign(precision=precision, weighted=precision * kept["residual"].to_numpy())
-    sums = kept.groupby(keys, sort=True, as_index=False)[
-        ["precision", "weighted", "n_pupils"]
-    ].sum()
-    mean = sums["weighted"] / sums["precision"]
-    found: pd.DataFrame = sums.assign(residual=mean).drop(columns="weighted")
-    return found
-
-
-def _rounded_up(value: Floats) -> Floats:
-    """Round up to whole numbers of at least 1; rounding noise is not a pupil."""
-    return np.asarray(np.maximum(np.ceil(value * (1.0 - 1e-9)), 1.0))
-
-
-def _consistent(
-    table: pd.DataFrame, pupils: Floats, years: Floats, enough: NDArray[np.bool_]
-) -> tuple[Floats, Floats]:
-    """Let what is needed agree with the verdict where cohorts of unequal size disagree with it."""
-    n_years = table["n_years"].to_numpy(dtype=float)
-    n_pupils = table["n_pupils"].to_numpy(dtype=float)
-    years = np.where(enough, np.minimum(years, n_years), np.maximum(years, n_years + 1.0))
-    one = n_years == 1
-    within = np.where(enough, np.minimum(pupils, n_pupils), np.maximum(pupils, n_pupils + 1.0))
-    return np.where(one, within, pupils), years
-
-
-def _reason(
-    enough: bool,
-    unsolved: bool,
-    pupils: float,
-    years: float,
-    cohort: float,
-    results: EffectsResults,
-) -> Bilingual:
-    if enough:
-        return text("value_added.enough")
-    if unsolved:
-        none = results.variances["persistent"] <= 0
-        return text("value_added.no_variation" if none else "value_added.coefficients_exceed")
-    values = {"years": f"{years:.0f}", "n": f"{cohort:.1f}".removesuffix(".0")}
-    if not np.isfinite(years):
-        return text("value_added.no_usable_year")
-    if not np.isfinite(pupils):
-        return text("value_added.transient_exceeds", **values)
-    key = "needed" if results.time is not None else "needed_without_years"
-    return text(f"value_added.{key}", pupils=f"{pupils:.0f}", **values)
-
-
-# -- targets -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -246,7 +42,7 @@ class _Panel:
 
 
 def target_table(
-    results: EffectsResults, target: Target, *, lag_correlation: float = 0.0
+    results: YearlyEffects, target: Target, *, lag_correlation: float = 0.0
 ) -> pd.DataFrame:
     r"""Return the best linear prediction of a target for every school.
 
@@ -341,8 +137,8 @@ def predicted(
     )
 
 
-def _panel(results: EffectsResults) -> _Panel:
-    cells = _cells(results)
+def _panel(results: YearlyEffects) -> _Panel:
+    cells = school_year_cells(results)
     labels = np.sort(cells["year"].unique())
     school = pd.Index(results.school_effects["school_id"]).get_indexer(pd.Index(cells["school_id"]))
     at = np.searchsorted(labels, cells["year"].to_numpy())
@@ -408,7 +204,7 @@ def _listed(labels: NDArray[np.object_]) -> str:
     return shorten(labels.tolist(), 12)
 
 
-def _coefficient_variance(results: EffectsResults, panel: _Panel, gain: Floats) -> Floats:
+def _coefficient_variance(results: YearlyEffects, panel: _Panel, gain: Floats) -> Floats:
     """Return the part of the error variance that the coefficients bring to a target.
 
     The leverage is the sum of the years' mean covariates, each times the weight of its residual.
