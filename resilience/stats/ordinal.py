@@ -21,7 +21,9 @@ Floats = NDArray[np.float64]
 _LEAST = 1e-3  # SD below which a random part is taken to be absent
 _LARGEST = {"spread": 0.7}  # of the log-spread; SD of pupils for the others
 _LARGEST_LOCATION = 4.0
-_STEP = 0.1  # of the log-spreads of procedures in the search
+_STEP = 0.1  # unit of the search: SD of pupils within schools, log-spreads
+_MANY = 4000  # schools: above, the search begins at the optimum of a part of them
+_PART = 2000
 _GAIN = 1e-3  # of the criterion (−2 log-likelihood) that may be left at convergence
 _STARTS = {"school": 0.35, "year": 0.15, "procedure": 0.15, "cell": 0.1, "spread": 0.1}
 
@@ -94,6 +96,7 @@ class _Search:
     data: OrdinalData
     method: Method
     point: Point
+    unit: Floats
     log: list[tuple[int, float]] = field(default_factory=list)
 
     @property
@@ -139,21 +142,18 @@ class _Search:
         return np.concatenate([slope, own[:-1] - own[-1:], state.fixed_gradient[: self.n_fixed]])
 
     def outward(self, z: Floats) -> Floats:
-        """Return standard deviations, log-spreads and fixed part from the search's variables.
-
-        The variables are logarithms of the former and log-spreads in steps of a tenth.
-        """
-        n, at = len(self.names), len(self.names) + self.n_spreads
-        return np.concatenate([np.exp(z[:n]), _STEP * z[n:at], z[at:]])
+        """Return standard deviations, log-spreads and fixed part from the search's variables."""
+        at = len(self.unit)
+        return np.concatenate([self.unit * z[:at], z[at:]])
 
     def inward(self, x: Floats) -> Floats:
         """Return the search's variables, the inverse of `outward`."""
-        n, at = len(self.names), len(self.names) + self.n_spreads
-        return np.concatenate([np.log(x[:n]), x[n:at] / _STEP, x[at:]])
+        at = len(self.unit)
+        return np.concatenate([x[:at] / self.unit, x[at:]])
 
     def value(self, z: Floats) -> tuple[float, Floats]:
         """Return criterion and gradient in the search's variables."""
-        n, at = len(self.names), len(self.names) + self.n_spreads
+        at = len(self.unit)
         x = self.outward(z)
         refused = 1e300, np.zeros_like(z)
         if self.n_fixed and not self.data.ordered(x[at:]):
@@ -166,8 +166,7 @@ class _Search:
             # a trial far outside, where a spread over- or underflows: the line search comes back
             self.point = before
             return refused
-        slope[:n] *= x[:n]
-        slope[n:at] *= _STEP
+        slope[:at] *= self.unit
         return state.criterion, slope
 
 
@@ -182,28 +181,35 @@ def fit_ordinal(data: OrdinalData, *, method: Method = "reml") -> OrdinalFit:
         Whether thresholds and coefficients are integrated out or maximised over.
     """
     names = data.parts.names
-    n = len(names)
-    search = _Search(data=data, method=method, point=start_point(data))
-    x0 = np.concatenate([[_STARTS[name] for name in names], np.zeros(search.n_spreads)])
+    n, n_spreads = len(names), max(len(data.spread_procedures) - 1, 0)
+    x0 = np.concatenate([[_STARTS[name] for name in names], np.zeros(n_spreads)])
+    search = _Search(
+        data=data, method=method, point=start_point(data), unit=np.full(n + n_spreads, _STEP)
+    )
+    part = data.every(-(-data.n_schools // _PART))
     if method == "ml":
         first = fit_ordinal(data, method="reml")
         search.point = first.state.point
-        begun = [max(float(getattr(first.scales, name)), 0.05) for name in names]
-        spreads = first.scales.procedure_spread[:-1]
-        x0 = np.concatenate([begun, spreads, first.state.point.fixed])
-    bounds: list[tuple[float | None, float | None]] = [
-        (np.log(_LEAST), np.log(_LARGEST.get(name, _LARGEST_LOCATION))) for name in names
-    ]
+        x0 = np.concatenate([_variables(first, names, 0.05), first.state.point.fixed])
+    elif data.n_schools > _MANY and part.holds_all_thresholds:
+        first = fit_ordinal(part)
+        x0 = _variables(first, names, 0.01)
+        deviation = np.full(len(x0), _STEP)
+        deviation[[names.index(name) for name in first.free]] = np.sqrt(
+            np.diag(first.scale_covariance)[: len(first.free)]
+        )
+        # as far as the part can be from the whole; where the curvature was not definite, a step
+        search.unit = np.where(np.isfinite(deviation), np.clip(deviation, 1e-3, _STEP), _STEP)
+        search.point = replace(search.point, fixed=first.state.point.fixed)
+    upper = np.array([_LARGEST.get(name, _LARGEST_LOCATION) for name in names])
+    limits = [*zip(np.full(n, _LEAST) / search.unit[:n], upper / search.unit[:n], strict=True)]
+    spread = _LARGEST["spread"] / search.unit[n:]
     run = optimize.minimize(
         search.value,
         search.inward(x0),
         jac=True,
         method="L-BFGS-B",
-        bounds=[
-            *bounds,
-            *[(-_LARGEST["spread"] / _STEP, _LARGEST["spread"] / _STEP)] * search.n_spreads,
-            *[(None, None)] * search.n_fixed,
-        ],
+        bounds=[*limits, *zip(-spread, spread, strict=True), *[(None, None)] * search.n_fixed],
         # relative to a criterion of some 30 a cell: stop when 1e-5 of it is to be gained
         options={"ftol": 1e-6 / data.n_cells, "gtol": 1e-5, "maxiter": 200, "maxls": 40},
     )
@@ -211,6 +217,12 @@ def fit_ordinal(data: OrdinalData, *, method: Method = "reml") -> OrdinalFit:
     absent = x[:n] <= _LEAST * (1 + 1e-6)
     x[:n][absent] = 0.0
     return _finished(search, x, absent, str(run.message), int(run.nit))
+
+
+def _variables(first: OrdinalFit, names: tuple[str, ...], least: float) -> Floats:
+    """Return standard deviations, at least ``least``, and log-spreads of a fit to begin from."""
+    begun = [max(float(getattr(first.scales, name)), least) for name in names]
+    return np.array([*begun, *first.scales.procedure_spread[:-1]])
 
 
 def _finished(
@@ -231,7 +243,8 @@ def _finished(
         scale_covariance[:] = 2.0 * np.linalg.inv(curvature)
     # what a Newton step would still gain, in units of the criterion
     gain = 0.5 * float(slope[inner] @ np.linalg.solve(curvature, slope[inner])) if positive else 0.0
-    slope[: len(names)] *= x[: len(names)]
+    outside = float(np.abs(slope[n + search.n_spreads :]).max(initial=0.0))
+    slope[:n] *= x[:n]
     norm = float(np.abs(slope).max())
     covariance = state.covariance
     if search.method == "ml":
@@ -243,7 +256,7 @@ def _finished(
         state=state,
         covariance=covariance,
         convergence=Convergence(
-            converged=bool(positive is not False and abs(gain) <= _GAIN and norm <= 1.0),
+            converged=bool(positive is not False and abs(gain) <= _GAIN and outside <= 1.0),
             n_evaluations=len(search.log),
             n_iterations=n_iterations,
             gradient_norm=norm,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -173,6 +173,36 @@ class OrdinalData:
             (slice(a, b), slice(int(self.starts[a]), int(self.starts[b])))
             for a, b in itertools.pairwise(cuts)
         )
+
+    def every(self, step: int) -> OrdinalData:
+        """Return the data of every ``step``-th school, thresholds numbered as they are."""
+        kept = self.school % step == 0
+        return replace(
+            self,
+            counts=self.counts[kept],
+            X=self.X[kept],
+            school=self.school[kept] // step,
+            year=self.year[kept],
+            procedure=self.procedure[kept],
+            thresholds=self.thresholds[kept],
+            cohort=self.cohort[kept],
+            shared=self.shared[kept],
+            weight=self.weight[kept],
+            mean=self.mean[kept],
+            precision=self.precision[kept],
+        )
+
+    @property
+    def holds_all_thresholds(self) -> bool:
+        """Whether every threshold has pupils on both sides, or a mean that determines it."""
+        below, above = np.zeros(self.n_thresholds), np.zeros(self.n_thresholds)
+        for k in range(self.thresholds.shape[1]):
+            used = self.thresholds[:, k] >= 0
+            at = self.thresholds[used, k]
+            known = self.precision[used] > 0
+            np.add.at(below, at, self.counts[used, : k + 1].sum(axis=1) + known)
+            np.add.at(above, at, self.counts[used, k + 1 :].sum(axis=1) + known)
+        return bool((below > 0).all() and (above > 0).all())
 
     @cached_property
     def _ladders(self) -> Codes:
