@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import special
+from scipy import special, stats
 
 from resilience.stats.ordinal_cells import (
     FAR,
@@ -18,6 +18,7 @@ from resilience.stats.ordinal_cells import (
     contracted_third,
     mark_information,
     mark_probabilities,
+    shared_covariance,
 )
 
 RELATIVE = 1e-6  # the project's bound; the differences above are good to 1e-9 and better
@@ -195,3 +196,26 @@ def test_tied_thresholds_of_a_mark_that_nobody_got_merge_two_marks():
     third = contracted_third(tied, padded, np.tile(lift @ S @ lift.T, (len(tied), 1, 1))) @ lift
     wanted = contracted_third(zeta, counts, np.tile(S, (len(tied), 1, 1)))
     np.testing.assert_allclose(third, wanted, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("correlation", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("cuts", [[-1.2, 0.1, 1.1], [-1.2], [0.0], [-2.0, -1.0, 0.3, 0.5, 1.9]])
+def test_marks_of_one_pupil_covary_as_cells_of_the_bivariate_normal(cuts, correlation):
+    # the score of a mark is the mean latent result of those who got it
+    edge = np.array([-8.5, *cuts, 8.5])
+    share = np.diff(special.ndtr(edge))
+    score = -np.diff(stats.norm.pdf(edge)) / share
+    normal = stats.multivariate_normal(cov=[[1.0, correlation], [correlation, 1.0]])
+    below = np.array([[normal.cdf([a, b]) for b in edge] for a in edge])
+    together = np.diff(np.diff(below, axis=0), axis=1)
+    wanted = score @ together @ score / (share @ score**2) ** 2
+    # scipy's bivariate distribution function is good to 1e-5 of a probability
+    found = shared_covariance(np.array([cuts]), correlation)[0]
+    assert found == pytest.approx(wanted, rel=2e-4)
+    assert found > correlation  # the coarser the marks, the more alike their errors
+
+
+def test_scores_share_their_correlation():
+    fine = stats.norm.ppf(np.arange(1, 400) / 400)[None]
+    assert shared_covariance(fine, 0.5)[0] == pytest.approx(0.5, abs=1e-3)
+    assert shared_covariance(fine, 0.0)[0] == pytest.approx(0.0, abs=1e-12)
