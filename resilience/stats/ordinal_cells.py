@@ -150,11 +150,13 @@ def cell_values(
     counts: Floats,
     *,
     log_spread: Floats | None = None,
+    within: Floats | None = None,
     mean: Floats,
     precision: Floats,
 ) -> Floats:
     """Return −ℓ of cells, shape (m,), without derivatives; parameters as in `cell_terms`."""
-    b = zeta if log_spread is None else zeta * np.exp(-log_spread)[:, None]
+    scale = _scale(log_spread, within)
+    b = zeta if scale is None else zeta * scale[:, None]
     edge = np.ones((len(b), 1))
     cumulative = np.concatenate([0.0 * edge, special.ndtr(b), edge], axis=1)
     p = np.diff(cumulative, axis=1)
@@ -171,6 +173,7 @@ def cell_terms(
     counts: Floats,
     *,
     log_spread: Floats | None = None,
+    within: Floats | None = None,
     mean: Floats | None = None,
     precision: Floats | None = None,
 ) -> CellTerms:
@@ -184,24 +187,33 @@ def cell_terms(
         Pupils (or weights) per mark; zeros in cells that hold a mean.
     log_spread : ndarray of shape (m,), optional
         s; with it the derivatives have one more entry, the last.
+    within : ndarray of shape (m,), optional
+        SD of pupils about the location where s = 0, given; 1 by default.
     mean, precision : ndarray of shape (m,), optional
         Value and precision of cells that hold a mean; precision 0 elsewhere.
     """
-    scale = np.ones(len(zeta)) if log_spread is None else np.exp(-log_spread)
-    b = zeta * scale[:, None]
+    scale = _scale(log_spread, within)
+    b = zeta if scale is None else zeta * scale[:, None]
     q = _pieces(b, counts)
     value = -(counts * q.log_p).sum(axis=1)
-    G, H = _in_b(q, counts)
-    if log_spread is None:
-        gradient, hessian = G, H
-    else:
-        gradient, hessian = _with_spread(G, H, b, scale)
+    gradient, hessian = _in_b(q, counts)
+    if scale is not None and log_spread is None:
+        gradient, hessian = scale[:, None] * gradient, scale[:, None, None] ** 2 * hessian
+    elif scale is not None:
+        gradient, hessian = _with_spread(gradient, hessian, b, scale)
     if mean is not None and precision is not None:
         distance = mean + zeta[:, 0]
         value = value + 0.5 * precision * distance**2
         gradient[:, 0] += precision * distance
         hessian[:, 0, 0] += precision
     return CellTerms(value=value, gradient=gradient, hessian=hessian)
+
+
+def _scale(log_spread: Floats | None, within: Floats | None) -> Floats | None:
+    """Return what ζ is multiplied by; None for 1."""
+    if log_spread is None:
+        return None if within is None else 1.0 / within
+    return np.asarray(np.exp(-log_spread) / (1.0 if within is None else within))
 
 
 def _in_b(q: _Pieces, n: Floats) -> tuple[Floats, Floats]:
@@ -236,7 +248,12 @@ def _with_spread(G: Floats, H: Floats, b: Floats, scale: Floats) -> tuple[Floats
 
 
 def contracted_third(
-    zeta: Floats, counts: Floats, covariance: Floats, *, log_spread: Floats | None = None
+    zeta: Floats,
+    counts: Floats,
+    covariance: Floats,
+    *,
+    log_spread: Floats | None = None,
+    within: Floats | None = None,
 ) -> Floats:
     r"""Return the third derivatives of −ℓ contracted with a covariance.
 
@@ -246,7 +263,7 @@ def contracted_third(
 
     Parameters
     ----------
-    zeta, counts, log_spread
+    zeta, counts, log_spread, within
         As in `cell_terms`.
     covariance : ndarray of shape (m, D, D)
         Σ of each cell's local variables.
@@ -255,10 +272,13 @@ def contracted_third(
     -------
     ndarray of shape (m, D)
     """
-    if log_spread is None:
+    scale = _scale(log_spread, within)
+    if scale is None:
         return -_third_in_b(_pieces(zeta, counts), counts, covariance)
-    scale = np.exp(-log_spread)
     b = zeta * scale[:, None]
+    if log_spread is None:
+        third = -_third_in_b(_pieces(b, counts), counts, covariance)
+        return np.asarray(scale[:, None] ** 3 * third)
     q = _pieces(b, counts)
     m, k = b.shape
     e = scale[:, None]

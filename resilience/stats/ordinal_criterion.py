@@ -160,6 +160,7 @@ def _gradient(
         data.weighted_counts,
         spread.local,
         log_spread=log_spread(data, scales, point),
+        within=data.within,
     )
     nothing = (np.zeros_like(point.effects), np.zeros_like(point.cell))
     adjoint = solve_system(data, scales, system, third, nothing, fixed=restricted)

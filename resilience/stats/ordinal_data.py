@@ -67,7 +67,8 @@ class OrdinalData:
         SD of the part that the cohort's pupils have in common, √(e/N), in SD of pupils within
         schools; 0 where ``cohort`` is −1.  See `ordinal_cells.shared_covariance` for e.
     weight : ndarray of shape (m,)
-        Power of the cell's likelihood, 1/(1 − I e n/N): given the shared part a cell says more.
+        Power of the cell's likelihood, (1 − e/N)/(1 − I e n/N), for means without the numerator:
+        given the shared part a cell says more.
     mean, precision : ndarray of shape (m,)
         Means of cells without counts and their precision; precision 0 elsewhere.
     parts : RandomParts
@@ -114,6 +115,16 @@ class OrdinalData:
         if not self.parts.procedure_spread:
             return np.empty(0, dtype=np.int64)
         return np.unique(self.procedure[self.counts.sum(axis=1) > 0])
+
+    @cached_property
+    def within(self) -> Floats | None:
+        """SD of pupils about the location of their cell, its shared part included; None where 1.
+
+        The shared part is a part of the spread of pupils: what is left without it is less.
+        """
+        if not self.shared.any():
+            return None
+        return np.asarray(np.where(self.precision > 0, 1.0, np.sqrt(1.0 - self.shared**2)))
 
     @cached_property
     def weighted_counts(self) -> Floats:

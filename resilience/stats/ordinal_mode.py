@@ -36,6 +36,7 @@ def penalised(data: OrdinalData, scales: Scales, point: Point) -> float:
         data.zeta(point.fixed, location),
         data.weighted_counts,
         log_spread=log_spread(data, scales, point),
+        within=data.within,
         mean=data.mean,
         precision=data.weighted_precision,
     )

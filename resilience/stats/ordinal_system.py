@@ -137,6 +137,7 @@ def local_terms(data: OrdinalData, scales: Scales, point: Point) -> tuple[Floats
         zeta,
         data.weighted_counts,
         log_spread=log_spread(data, scales, point),
+        within=data.within,
         mean=data.mean,
         precision=data.weighted_precision,
     )

@@ -107,9 +107,10 @@ class Layout:
         mean = np.zeros(len(rows))
         mean[means] = cells.mean[rows][means] * unit
         together = self.cohort >= 0
-        share = self.size / self.cohort_size
         kept, alike = (values[self.block] for values in self._shared(correlation))
-        weight = np.where(together, 1.0 / (1.0 - kept * alike * share), 1.0)
+        # a cohort of one or two has no more in common than one pupil's results
+        common = np.where(together, np.minimum(alike / self.cohort_size, correlation), 0.0)
+        weight = np.where(means, 1.0, 1.0 - common) / (1.0 - kept * common * self.size)
         return OrdinalData(
             counts=cells.counts[rows],
             X=self.X,
@@ -119,7 +120,7 @@ class Layout:
             thresholds=self.borders[self.block],
             n_thresholds=int(self.borders.max()) + 1,
             cohort=self.cohort if correlation > 0 else np.full(len(rows), -1),
-            shared=np.where(together, np.sqrt(alike / self.cohort_size), 0.0),
+            shared=np.sqrt(common),
             weight=weight,
             mean=mean,
             precision=precision,

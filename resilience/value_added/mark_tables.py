@@ -75,7 +75,8 @@ def mark_share_table(own: Fitted) -> pd.DataFrame:
     """Return observed and fitted shares of marks, the location's own uncertainty averaged over."""
     layout, data = own.layout, own.data
     unsure = _location_spread(own) * own.pupil_scale**2
-    b = _standardised(own) / np.sqrt(1.0 + unsure)[:, None]
+    alone = 1.0 if data.within is None else data.within**2  # without the cohort's common part
+    b = _standardised(own) / np.sqrt(alone + unsure)[:, None]
     fitted = mark_probabilities(b) * data.counts.sum(axis=1)[:, None]
     n_blocks, k = len(layout.borders), data.counts.shape[1]
     seen, expected = np.zeros((n_blocks, k)), np.zeros((n_blocks, k))

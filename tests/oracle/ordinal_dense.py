@@ -138,9 +138,10 @@ class DenseModel:
         S = np.concatenate(spread, axis=1) if spread else np.zeros((data.n_cells, 0))
         self.Z = np.concatenate([Z, np.zeros_like(S)], axis=1)
         self.S = np.concatenate([np.zeros_like(Z), S], axis=1)
-        self.log_spread = np.zeros(data.n_cells)
+        # the common part of the cohort is a part of the spread of its pupils
+        self.log_spread = 0.5 * np.log(1.0 - data.shared**2)
         for procedure, own in zip(data.spread_procedures, scales.procedure_spread, strict=True):
-            self.log_spread[data.procedure == procedure] = own
+            self.log_spread[data.procedure == procedure] += own
         self.size = self.f + self.Z.shape[1]
 
     def cuts(self, fixed: np.ndarray) -> np.ndarray:
