@@ -124,10 +124,13 @@ class View:
 
 
 def from_marks(result: rs.OrdinalSchoolResults) -> View:
-    """Return the effects of a fit to marks; with a spread part the typical SD within is 1."""
-    unit = 1.0 / np.sqrt(result.variances["residual"])
+    """Return the effects of a fit to marks, in SD within a school of typical spread."""
+    components = result.variance_components
+    varying = components.loc[components["term"] == "log_spread", "variance"].sum()
+    # the mean variance within schools is that of a typical school times exp(2 var(log-spread))
+    unit = np.exp(varying) / np.sqrt(result.variances["residual"])
     table = result.school_effects
-    parts = result.variance_components.set_index("group")["std_dev"]
+    parts = components[components["term"] != "log_spread"].set_index("group")["std_dev"]
     names = {
         "school": "school_id",
         "year": "school_id:year",
@@ -137,7 +140,7 @@ def from_marks(result: rs.OrdinalSchoolResults) -> View:
         effect=table["effect"].to_numpy() * unit,
         std_error=table["std_error"].to_numpy() * unit,
         reliability=table["reliability"].to_numpy(),
-        sd={k: float(np.max(parts[name])) * unit for k, name in names.items() if name in parts},
+        sd={k: float(parts[name]) * unit for k, name in names.items() if name in parts},
     )
 
 
