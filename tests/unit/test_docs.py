@@ -64,10 +64,10 @@ def test_both_readmes_have_the_same_two_lines() -> None:
     assert all("\n" not in line for line in lines[0])
 
 
-def test_both_readmes_have_the_same_notebook_cell_and_commands() -> None:
+def test_both_readmes_have_the_same_notebook_cells_and_commands() -> None:
     cells = [blocks(page, "python") for page in READMES]
     assert cells[0] == cells[1]
-    assert len(cells[0]) == 1
+    assert len(cells[0]) == 2
     commands = [
         [line.split("#")[0].split() for b in blocks(page, "") for line in b.splitlines()]
         for page in READMES
