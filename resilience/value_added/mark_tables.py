@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from resilience.stats.ordinal_cells import cell_terms, mark_information, mark_probabilities
 from resilience.stats.ordinal_criterion import posterior_spread
-from resilience.stats.ordinal_system import assemble, log_spread
+from resilience.stats.ordinal_system import assemble, displacement, log_spread, solve_system
 from resilience.value_added.mark_layout import names_of
 from resilience.value_added.ordinal_fitted import Fitted
 
@@ -27,35 +27,50 @@ Floats = NDArray[np.float64]
 
 
 def threshold_table(own: Fitted) -> pd.DataFrame:
-    """Return ``procedure year border threshold std_error``; see `OrdinalSchoolResults`."""
-    layout, n = own.layout, own.n_thresholds
+    """Return ``procedure year border threshold std_error``; see `OrdinalSchoolResults`.
+
+    A threshold is the mean over pupils of threshold minus location, effects included, so that 0 is
+    the average of the pupils who sat; its error is that of this mean, by one solution of the
+    penalised system.
+    """
+    layout, state = own.layout, own.fit.state
     marks = layout.cells.marks
     n_blocks = len(layout.borders)
-    weight = np.bincount(layout.block, weights=layout.size, minlength=n_blocks)
-    mean_x = np.zeros((n_blocks, layout.X.shape[1]))
-    np.add.at(mean_x, layout.block, layout.X * layout.size[:, None])
-    mean_x /= weight[:, None]
-    blocks, border = np.nonzero(layout.borders >= 0)
-    at = layout.borders[blocks, border]
-    lift = np.zeros((len(at), len(own.fit.covariance)))
-    lift[np.arange(len(at)), at] = 1.0
-    lift[:, n:] = -mean_x[blocks]
+    weight = layout.size / np.bincount(layout.block, weights=layout.size)[layout.block]
+    # the intercept of means is no threshold
+    means = np.isfinite(layout.cells.mean[layout.rows[layout.block_rows]])
+    blocks, border = np.nonzero((layout.borders >= 0) & ~means[:, None])
+    at = np.zeros((n_blocks, layout.borders.shape[1]))
+    for k in range(at.shape[1]):
+        at[:, k] = np.bincount(layout.block, weights=weight * state.zeta[:, k], minlength=n_blocks)
     own_sd = np.sqrt(own.block_variance[blocks])
-    value = lift @ own.fit.state.point.fixed / own_sd
-    variance = np.einsum("af,fg,ag->a", lift, own.fit.covariance, lift)
+    variance = [
+        _mean_variance(own, weight * (layout.block == b), k)
+        for b, k in zip(blocks.tolist(), border.tolist(), strict=True)
+    ]
     procedure, year = names_of(layout, blocks)
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
             "procedure": procedure,
             "year": year,
             "border": [marks[k + 1] for k in border],
-            "threshold": value,
+            "threshold": at[blocks, border] / own_sd,
             "std_error": np.sqrt(np.maximum(variance, 0.0)) / own_sd,
         }
-    )
-    # the intercept of means is no threshold
-    counted = ~np.isfinite(layout.cells.mean[layout.rows[layout.block_rows[blocks]]])
-    return table[counted].reset_index(drop=True).infer_objects()
+    ).infer_objects()
+
+
+def _mean_variance(own: Fitted, weight: Floats, border: int) -> float:
+    """Return the posterior variance of a weighted mean of threshold minus location."""
+    data, scales, system = own.data, own.fit.scales, own.fit.state.system
+    local = np.zeros((data.n_cells, len(system.direction)))
+    local[:, border] = weight
+    point = own.fit.state.point
+    nothing = (np.zeros_like(point.effects), np.zeros_like(point.cell))
+    solved = solve_system(data, scales, system, local, nothing, fixed=True)
+    moved = displacement(data, scales, solved)
+    moved += scales.cell * solved.cell[:, None] * system.direction
+    return float((local * moved).sum())
 
 
 def _location_spread(own: Fitted) -> Floats:
