@@ -210,11 +210,21 @@ def fit_ordinal(data: OrdinalData, *, method: Method = "reml") -> OrdinalFit:
         jac=True,
         method="L-BFGS-B",
         bounds=[*limits, *zip(-spread, spread, strict=True), *[(None, None)] * search.n_fixed],
-        # relative to a criterion of some 30 a cell: stop when 1e-5 of it is to be gained
-        options={"ftol": 1e-6 / data.n_cells, "gtol": 1e-5, "maxiter": 200, "maxls": 40},
+        # relative to a criterion of some 2.4 a pupil: stop where 1e-4 of its unit is to be gained
+        options={
+            "ftol": 1e-4 / (2.4 * float(data.counts.sum()) + data.n_cells),
+            "gtol": 1e-5,
+            "maxiter": 200,
+            "maxls": 40,
+        },
     )
     x = search.outward(np.asarray(run.x))
     absent = x[:n] <= _LEAST * (1 + 1e-6)
+    faint = ~absent & (x[:n] <= 10 * _LEAST)
+    if faint.any():
+        # near zero the criterion is flat: what it gains from such a part is half this product
+        slope = search.gradient(search.state(x))[:n]
+        absent |= faint & (np.abs(slope * x[:n]) <= 2 * _GAIN)
     x[:n][absent] = 0.0
     return _finished(search, x, absent, str(run.message), int(run.nit))
 
