@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from resilience.detection.criteria import Criteria
-from resilience.detection.criterion import Criterion
-from resilience.detection.detect import detect_schools
-from resilience.detection.files import preset_ids
-from resilience.detection.results import DetectionResults, Explanation
+from resilience.detection.rules.criteria import Criteria
+from resilience.detection.rules.criterion import Criterion
+from resilience.detection.rules.files import preset_ids
+from resilience.detection.verdicts.detect import detect_schools
+from resilience.detection.verdicts.results import DetectionResults, Explanation
 
 __all__ = [
     "Criteria",

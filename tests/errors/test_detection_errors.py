@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from resilience.detection import Criteria, Criterion, detect_schools
-from resilience.detection.files import rules_from_text
+from resilience.detection.rules.files import rules_from_text
 from resilience.errors import DataError, ResilienceError, SpecificationError, WeakDataWarning
 
 N = 25

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from resilience.detection import Criteria, Criterion, preset_ids
-from resilience.detection.files import rules_from_text
+from resilience.detection.rules.files import rules_from_text
 from resilience.errors import SpecificationError
 from resilience.references import reference_keys
 

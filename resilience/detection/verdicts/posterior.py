@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from resilience.detection.criteria import Criteria
-from resilience.detection.criterion import EFFECT, INDEX, Criterion, fail
-from resilience.detection.logic import NO, UNKNOWN, YES, Answers
-from resilience.detection.state import State, read_context, read_state, realised_gate
-from resilience.detection.tables import Found, Tables, blank
-from resilience.detection.wording import printed
+from resilience.detection.rules.criteria import Criteria
+from resilience.detection.rules.criterion import EFFECT, INDEX, Criterion, fail
+from resilience.detection.rules.wording import printed
+from resilience.detection.verdicts.logic import NO, UNKNOWN, YES, Answers
+from resilience.detection.verdicts.state import State, read_context, read_state, realised_gate
+from resilience.detection.verdicts.tables import Found, Tables, blank
 from resilience.errors import WeakDataWarning
 from resilience.i18n import Bilingual, text
 from resilience.stats.decisions import (

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.detection.criteria import Criteria
-from resilience.detection.criterion import Criterion
-from resilience.detection.tables import Tables
-from resilience.detection.wording import printed
+from resilience.detection.rules.criteria import Criteria
+from resilience.detection.rules.criterion import Criterion
+from resilience.detection.rules.wording import printed
+from resilience.detection.verdicts.tables import Tables
 from resilience.i18n import Bilingual, text
 from resilience.stats.percentiles import percentiles
 from resilience.stats.weighted_line import weighted_line

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from resilience.columns import label
-from resilience.detection.criterion import SHARE
+from resilience.detection.rules.criterion import SHARE
 from resilience.i18n import Bilingual, text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from resilience.detection.criteria import Criteria
-    from resilience.detection.criterion import Criterion
+    from resilience.detection.rules.criteria import Criteria
+    from resilience.detection.rules.criterion import Criterion
 
 __all__ = ["describe_criterion", "describe_rule", "describe_verdict", "printed"]
 

@@ -7,10 +7,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
-from resilience.detection.criteria import Criteria
-from resilience.detection.criterion import EFFECT, Criterion
-from resilience.detection.logic import NO, UNKNOWN, YES, Answers, at_least
-from resilience.detection.tables import Found, Tables, blank
+from resilience.detection.rules.criteria import Criteria
+from resilience.detection.rules.criterion import EFFECT, Criterion
+from resilience.detection.verdicts.logic import NO, UNKNOWN, YES, Answers, at_least
+from resilience.detection.verdicts.tables import Found, Tables, blank
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
 from resilience.stats.percentiles import percentiles

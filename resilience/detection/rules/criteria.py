@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from resilience.detection.criterion import (
+from resilience.detection.rules.criterion import (
     BOUNDS,
     SHARE,
     Criterion,
@@ -162,7 +162,7 @@ class Criteria:
         SpecificationError
             If there is no such preset (the nearest ids are named), or the connective is missing.
         """
-        from resilience.detection.files import find_preset
+        from resilience.detection.rules.files import find_preset
 
         return find_preset(name, connective)
 
@@ -175,14 +175,14 @@ class Criteria:
         SpecificationError
             If the file is missing, is not TOML, or a rule is not well formed.
         """
-        from resilience.detection.files import read_rules
+        from resilience.detection.rules.files import read_rules
 
         return read_rules(path)
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Criteria:
         """Return a rule from the mapping that `to_dict` gives."""
-        from resilience.detection.files import rule_from
+        from resilience.detection.rules.files import rule_from
 
         return rule_from(record, str(record.get("id", "rule")))
 
@@ -201,7 +201,7 @@ class Criteria:
 
     def to_toml(self) -> str:
         """Return the rule as the text of a criteria file."""
-        from resilience.detection.files import toml_text
+        from resilience.detection.rules.files import toml_text
 
         return toml_text(self.to_dict())
 
@@ -338,7 +338,7 @@ class Criteria:
 
     def describe(self, lang: str = "en") -> str:
         """Return the rule in plain words, every value included."""
-        from resilience.detection.wording import describe_rule
+        from resilience.detection.rules.wording import describe_rule
 
         return describe_rule(self, lang)
 

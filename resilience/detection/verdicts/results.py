@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from resilience.detection.criteria import Criteria
-from resilience.detection.wording import describe_verdict
+from resilience.detection.rules.criteria import Criteria
+from resilience.detection.rules.wording import describe_verdict
 from resilience.errors import DataError
 from resilience.i18n import Bilingual, check_language, text
 from resilience.results import Results, format_table

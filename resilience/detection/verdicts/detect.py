@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.detection.criteria import Criteria
-from resilience.detection.criterion import SHARE
-from resilience.detection.levels import judge_level
-from resilience.detection.logic import UNKNOWN, YES, Answers, at_least, words
-from resilience.detection.posterior import PosteriorVerdict, judge_posterior
-from resilience.detection.results import DetectionResults
-from resilience.detection.shares import judge_shares, share_table
-from resilience.detection.tables import Found, Tables, blank, gather
+from resilience.detection.rules.criteria import Criteria
+from resilience.detection.rules.criterion import SHARE
+from resilience.detection.verdicts.levels import judge_level
+from resilience.detection.verdicts.logic import UNKNOWN, YES, Answers, at_least, words
+from resilience.detection.verdicts.posterior import PosteriorVerdict, judge_posterior
+from resilience.detection.verdicts.results import DetectionResults
+from resilience.detection.verdicts.shares import judge_shares, share_table
+from resilience.detection.verdicts.tables import Found, Tables, blank, gather
 from resilience.errors import DataError, SpecificationError, WeakDataWarning
 from resilience.i18n import Bilingual, text
 from resilience.stats.decisions import list_fdr

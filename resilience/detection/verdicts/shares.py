@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.detection.criteria import Criteria
-from resilience.detection.criterion import Criterion
-from resilience.detection.logic import NO, UNKNOWN, YES, Answers, at_least
-from resilience.detection.tables import Found, Tables, blank
+from resilience.detection.rules.criteria import Criteria
+from resilience.detection.rules.criterion import Criterion
+from resilience.detection.verdicts.logic import NO, UNKNOWN, YES, Answers, at_least
+from resilience.detection.verdicts.tables import Found, Tables, blank
 from resilience.errors import DataError
 from resilience.i18n import Bilingual, text
 from resilience.stats.proportions import (

@@ -10,8 +10,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from resilience.detection.criteria import Criteria
-from resilience.detection.criterion import SHARE, Criterion, fail
+from resilience.detection.rules.criteria import Criteria
+from resilience.detection.rules.criterion import SHARE, Criterion, fail
 from resilience.validation import nearest_names
 
 __all__ = ["find_preset", "preset_ids", "read_rules", "rule_from", "rules_from_text", "toml_text"]
@@ -51,7 +51,7 @@ def preset_ids() -> tuple[str, ...]:
 
 @cache
 def _presets() -> dict[str, Criteria]:
-    root = resources.files("resilience") / "detection" / "presets"
+    root = resources.files("resilience") / "detection" / "rules" / "presets"
     files = sorted((f for f in root.iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
     rules = [r for f in files for r in rules_from_text(f.read_text(encoding="utf-8"), f.name)]
     return {rule.id: rule for rule in rules}

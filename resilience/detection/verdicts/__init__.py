@@ -1,0 +1,1 @@
+"""Rules applied to tables: three answers with their probabilities and reasons."""
