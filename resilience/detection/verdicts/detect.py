@@ -18,6 +18,7 @@ from resilience.detection.verdicts.posterior import PosteriorVerdict, judge_post
 from resilience.detection.verdicts.results import DetectionResults
 from resilience.detection.verdicts.shares import judge_shares, share_table
 from resilience.detection.verdicts.tables import Found, Tables, blank, gather
+from resilience.detection.verdicts.working import empty_working, working_table
 from resilience.errors import DataError, SpecificationError, WeakDataWarning
 from resilience.i18n import Bilingual, text
 from resilience.stats.decisions import list_fdr
@@ -120,6 +121,9 @@ def detect_schools(
         criteria=pd.concat([a.criteria for a in applied], ignore_index=True),
         rules=chosen,
         notes=tuple(notes),
+        working=pd.concat([a.working for a in applied if len(a.working)], ignore_index=True)
+        if any(len(a.working) for a in applied)
+        else empty_working(),
     )
 
 
@@ -145,6 +149,7 @@ class _Applied:
 
     schools: pd.DataFrame
     criteria: pd.DataFrame
+    working: pd.DataFrame
     notes: tuple[Bilingual, ...]
     weak: tuple[Bilingual, ...]
 
@@ -193,6 +198,9 @@ def _apply(tables: Tables, rule: Criteria) -> _Applied:
     return _Applied(
         schools=table,
         criteria=_lines(tables, rule, {c.name: found[c.name] for c in rule.criteria}),
+        working=empty_working()
+        if joint is None
+        else working_table(tables.school_ids, rule, joint.working),
         notes=notes,
         weak=weak,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +51,8 @@ class PosteriorVerdict:
         Schools whose data allow a place in a list by probability.
     target : str
         ``persistent`` or ``this_year``.
+    working : mapping of {column: ndarray or float}
+        What the probability was computed from; see `resilience.detection.verdicts.working`.
     notes : tuple of Bilingual
     """
 
@@ -60,6 +62,7 @@ class PosteriorVerdict:
     columns: dict[str, Floats]
     eligible: Flags
     target: str
+    working: Mapping[str, Floats | float]
     notes: tuple[Bilingual, ...]
 
 
@@ -121,8 +124,44 @@ def judge_posterior(tables: Tables, rule: Criteria) -> PosteriorVerdict:
         columns=columns,
         eligible=usable & state.trusted & (state.n_pupils >= rule.min_pupils),
         target="persistent" if state.persistent else "this_year",
+        working=_working(state, problem, columns),
         notes=tuple(notes),
     )
+
+
+def _working(
+    state: State, problem: _Problem, columns: Mapping[str, Floats]
+) -> dict[str, Floats | float]:
+    """Return what the probabilities were computed from."""
+    with_context = problem.adversity is not None
+    found: dict[str, Floats | float] = {
+        "effect": state.effect,
+        "reliability": state.reliability,
+        "line_level": state.level,
+        "line_slope": state.line_slope,
+        "residual_mean": state.residual,
+        "precision": state.precision,
+        "effect_variance": state.variance,
+        "shrinkage": state.variance * state.precision / (1 + state.variance * state.precision),
+        "delta": problem.sign_effect * problem.bound,
+        "effect_sign": float(problem.sign_effect),
+        "alternative": problem.sign_effect * problem.alternative,
+        "probability": columns["probability"],
+        "power_to_detect": columns["power_to_detect"],
+        "n_pupils": state.n_pupils,
+        "n_years": state.n_years,
+    }
+    if with_context:
+        found |= {
+            "context_index": state.context,
+            "context_shrunken": state.shrunken,
+            "context_error": np.sqrt(state.context_variance),
+            "gate": state.gate,
+            "context_sign": float(problem.sign_context),
+            "context_slope": state.slope,
+            "probability_adverse": columns["probability_adverse"],
+        }
+    return found
 
 
 def _parts(rule: Criteria) -> tuple[Criterion | None, Criterion | None]:
@@ -166,6 +205,15 @@ def _judge_context(tables: Tables, rule: Criteria, criterion: Criterion) -> Post
         columns={"probability": p, "probability_adverse": p},
         eligible=known & own["trusted"],
         target="",
+        working={
+            "context_index": own["context"],
+            "context_shrunken": own["shrunken"],
+            "context_error": np.sqrt(own["context_variance"]),
+            "gate": gate,
+            "context_sign": float(sign),
+            "probability_adverse": p,
+            "probability": p,
+        },
         notes=tuple(notes),
     )
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pandas as pd
 
 from resilience.detection.rules.criteria import Criteria
 from resilience.detection.rules.wording import describe_verdict
+from resilience.detection.verdicts.working import empty_working
 from resilience.errors import DataError
 from resilience.i18n import Bilingual, check_language, text
 from resilience.results import Results, format_table
@@ -72,12 +73,19 @@ class DetectionResults(Results):
         The rules as they were applied.
     notes : tuple of Bilingual
         What a reader must know about all verdicts.
+    working : DataFrame
+        What each posterior verdict on effect and context was computed from, one row per school and
+        rule: ``school_id rule_id context_index context_shrunken context_error gate context_sign
+        effect reliability line_level line_slope residual_mean precision context_slope
+        effect_variance shrinkage delta effect_sign alternative probability_adverse probability
+        threshold p_no power_to_detect n_pupils n_years``.
     """
 
     schools: pd.DataFrame
     criteria: pd.DataFrame
     rules: tuple[Criteria, ...]
     notes: tuple[Bilingual, ...] = ()
+    working: pd.DataFrame = field(default_factory=empty_working)
 
     @property
     def lists(self) -> pd.DataFrame:

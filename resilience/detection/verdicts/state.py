@@ -49,6 +49,10 @@ class State:
         d̄ off its line on the shrunken index, and A.
     variance : float
         σ_u² of the effects that the line leaves.
+    effect, reliability : ndarray
+        As published: d̄ before the line is their ratio.
+    level, line_slope : float
+        Of the line that was taken out of d̄.
     context, shrunken, context_variance : ndarray
         Index as given, a, and q², in index points.
     gate, slope : float
@@ -66,6 +70,10 @@ class State:
     residual: Floats
     precision: Floats
     variance: float
+    effect: Floats
+    reliability: Floats
+    level: float
+    line_slope: float
     context: Floats
     shrunken: Floats
     context_variance: Floats
@@ -102,20 +110,23 @@ def read_state(tables: Tables, rule: Criteria, adversity: Criterion | None) -> S
         "context_variance": np.zeros(n),
         "trusted": np.ones(n, dtype=bool),
     }
-    gate, slope = np.inf, 0.0
+    gate = np.inf
+    line = Line(residual=residual, variance=variance)
     if adversity is not None:
         own = read_context(tables, rule, notes)
         gate = realised_gate(own["shrunken"], adversity)
-        slope, residual, variance, said = _off_the_line(
-            tables, effects, residual, precision, own, variance
-        )
-        notes += said
+        line = _off_the_line(tables, effects, residual, precision, own, variance)
+        notes += line.notes
     return State(
-        residual=residual,
+        residual=line.residual,
         precision=precision,
-        variance=variance,
+        variance=line.variance,
+        effect=effects["effect"].to_numpy(dtype=float),
+        reliability=effects["reliability"].to_numpy(dtype=float),
+        level=line.level,
+        line_slope=line.slope_left,
         gate=gate,
-        slope=slope,
+        slope=line.slope,
         n_pupils=n_pupils,
         n_years=n_years,
         persistent=persistent,
@@ -206,6 +217,31 @@ def realised_gate(shrunken: Floats, criterion: Criterion) -> float:
     return float(inside.min()) if inside.size else np.inf
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Line:
+    """Residuals off their line on the shrunken index.
+
+    Attributes
+    ----------
+    residual : ndarray
+        d̄ off the line.
+    variance : float
+        σ_u² that it leaves.
+    slope : float
+        b: of results on the context, what the effects' own model took out included.
+    level, slope_left : float
+        The line that was taken out here.
+    notes : tuple of Bilingual
+    """
+
+    residual: Floats
+    variance: float
+    slope: float = 0.0
+    level: float = 0.0
+    slope_left: float = 0.0
+    notes: tuple[Bilingual, ...] = ()
+
+
 def _off_the_line(
     tables: Tables,
     effects: pd.DataFrame,
@@ -213,7 +249,7 @@ def _off_the_line(
     precision: Floats,
     own: dict[str, Any],
     variance: float,
-) -> tuple[float, Floats, float, list[Bilingual]]:
+) -> Line:
     """Return b, residuals off their line on the shrunken index, σ_u² without it, and notes.
 
     The slope on the shrunken index is not attenuated.  Where the model that made the effects has
@@ -224,7 +260,7 @@ def _off_the_line(
     a, q2 = own["shrunken"], own["context_variance"]
     both = np.isfinite(residual) & np.isfinite(a)
     if both.sum() < FEWEST_FOR_A_LINE or np.ptp(a[both]) == 0 or variance <= 0:
-        return 0.0, residual, variance, []
+        return Line(residual=residual, variance=variance)
     within, note = _slope_within_model(tables, effects, a, own["context"], both)
     weights = np.zeros(len(a))
     weights[both] = 1.0 / (variance + 1.0 / precision[both])
@@ -236,7 +272,14 @@ def _off_the_line(
     left = variance - left_over**2 * spread - slope**2 * float(w @ q2[both])
     notes = [note] if note else []
     notes.append(text("detection.slope", slope=printed(slope, 4)))
-    return slope, residual - level - left_over * a, max(left, 0.0), notes
+    return Line(
+        residual=residual - level - left_over * a,
+        variance=max(left, 0.0),
+        slope=slope,
+        level=level,
+        slope_left=left_over,
+        notes=tuple(notes),
+    )
 
 
 def _slope_within_model(
