@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from resilience.data.mark_layout import names_of
 from resilience.stats.ordinal_cells import cell_terms, mark_information, mark_probabilities
 from resilience.stats.ordinal_criterion import posterior_spread
 from resilience.stats.ordinal_system import assemble, displacement, log_spread, solve_system
-from resilience.value_added.mark_layout import names_of
 from resilience.value_added.ordinal_fitted import Fitted
 
 __all__ = [

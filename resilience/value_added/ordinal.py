@@ -14,12 +14,12 @@ from threadpoolctl import threadpool_limits
 
 from resilience.data.design import FormulaColumns, formula_columns
 from resilience.data.mark_cells import read_mark_cells
+from resilience.data.mark_layout import Layout, lay_out, separable_parts
 from resilience.errors import DataError, SpecificationError, WeakDataWarning
 from resilience.i18n import text
 from resilience.stats.ordinal import OrdinalFit, fit_ordinal
 from resilience.stats.ordinal_data import RandomParts
 from resilience.validation import check_choice, check_fraction
-from resilience.value_added.mark_layout import Layout, lay_out
 from resilience.value_added.ordinal_fitted import total_variance
 from resilience.value_added.ordinal_results import OrdinalSchoolResults
 from resilience.value_added.ordinal_tables import ordinal_results
@@ -228,27 +228,20 @@ class OrdinalSchoolModel:
         """Return the random parts that were asked for and that the data can tell apart."""
         asked = self.parts or MarkParts()
         cells, rows = layout.cells, layout.rows
-        school = cells.school[rows]
-        several_years = _several(school, cells.year[rows])
-        several_procedures = _several(school, cells.procedure[rows])
+        there = separable_parts(layout)
         counted = cells.counts[rows].sum(axis=1) > 0
         tested = len(np.unique(cells.procedure[rows][counted]))
         if asked.spread and layout.borders.shape[1] < 2:
             raise SpecificationError(text("value_added_marks.part_spread"))
         if asked.procedure_spread and tested < 2:
             raise SpecificationError(text("value_added_marks.part_procedure_spread", n=tested))
-        crossed = _crossed(school, cells.year[rows], cells.procedure[rows])
-        for name, wanted, there in (
-            ("year", asked.year, several_years),
-            ("procedure", asked.procedure, several_procedures),
-            ("cell", asked.cell, crossed),
-        ):
-            if wanted and not there:
+        for name, told in there.items():
+            if getattr(asked, name) and not told:
                 raise SpecificationError(text(f"value_added_marks.part_{name}"))
         return RandomParts(
-            year=several_years if asked.year is None else asked.year,
-            procedure=several_procedures if asked.procedure is None else asked.procedure,
-            cell=crossed if asked.cell is None else asked.cell,
+            year=there["year"] if asked.year is None else asked.year,
+            procedure=there["procedure"] if asked.procedure is None else asked.procedure,
+            cell=there["cell"] if asked.cell is None else asked.cell,
             spread=asked.spread,
             procedure_spread=asked.procedure_spread,
         )
@@ -289,19 +282,3 @@ class OrdinalSchoolModel:
             found.append(text("value_added.not_converged", gradient=gradient))
         for wording in found:
             warnings.warn(WeakDataWarning(wording), stacklevel=3)
-
-
-def _several(school: NDArray[np.int64], codes: NDArray[np.int64]) -> bool:
-    """Tell whether some school has two values."""
-    pairs = np.unique(np.stack([school, codes], axis=1), axis=0)
-    return bool(np.bincount(pairs[:, 0]).max() > 1)
-
-
-def _crossed(
-    school: NDArray[np.int64], year: NDArray[np.int64], procedure: NDArray[np.int64]
-) -> bool:
-    """Tell whether some school has two procedures in each of two years."""
-    cells = np.unique(np.stack([school, year, procedure], axis=1), axis=0)
-    years, n_procedures = np.unique(cells[:, :2], axis=0, return_counts=True)
-    full = years[n_procedures > 1, 0]
-    return bool(len(full) and np.bincount(full).max() > 1)

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from resilience.data.mark_layout import Layout
 from resilience.stats.ordinal import OrdinalFit
 from resilience.stats.ordinal_data import RandomParts
 from resilience.stats.prediction_errors import EffectErrors
 from resilience.value_added.effects import coefficient_table, effects_table
-from resilience.value_added.mark_layout import Layout
 from resilience.value_added.mark_tables import (
     coarsening_table,
     information_table,

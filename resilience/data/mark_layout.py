@@ -18,7 +18,7 @@ from resilience.stats.mixed import dependent_columns
 from resilience.stats.ordinal_cells import mark_information, shared_covariance
 from resilience.stats.ordinal_data import ABOVE, BELOW, OrdinalData, RandomParts
 
-__all__ = ["Layout", "lay_out"]
+__all__ = ["Layout", "lay_out", "names_of", "separable_parts"]
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -160,6 +160,38 @@ def lay_out(cells: MarkCells, parts: FormulaColumns, cohort: str | None) -> Layo
         cohort=number,
         cohort_size=largest,
     )
+
+
+def separable_parts(layout: Layout) -> dict[str, bool]:
+    """Tell which random parts the cells can tell apart.
+
+    Returns
+    -------
+    dict
+        ``year``: some school has two years; ``procedure``: some has two procedures; ``cell``: some
+        has two procedures in each of two years, without which it repeats another part.
+    """
+    cells, rows = layout.cells, layout.rows
+    school, year, procedure = cells.school[rows], cells.year[rows], cells.procedure[rows]
+    return {
+        "year": _several(school, year),
+        "procedure": _several(school, procedure),
+        "cell": _crossed(school, year, procedure),
+    }
+
+
+def _several(school: Codes, codes: Codes) -> bool:
+    """Tell whether some school has two values."""
+    pairs = np.unique(np.stack([school, codes], axis=1), axis=0)
+    return bool(np.bincount(pairs[:, 0]).max() > 1)
+
+
+def _crossed(school: Codes, year: Codes, procedure: Codes) -> bool:
+    """Tell whether some school has two procedures in each of two years."""
+    cells = np.unique(np.stack([school, year, procedure], axis=1), axis=0)
+    years, n_procedures = np.unique(cells[:, :2], axis=0, return_counts=True)
+    full = years[n_procedures > 1, 0]
+    return bool(len(full) and np.bincount(full).max() > 1)
 
 
 def _compact(codes: Codes) -> Codes:
