@@ -225,7 +225,7 @@ at_least = 0.3
     ("old", "new", "parts"),
     [
         ("at_least = 0.3", "at_least = 0.3\nweigth = 1", ["'weigth'"]),
-        ("at_least = 0.3", "at_least = 0.3\nweight = 1", ["weight"]),
+        ("at_least = 0.3", "at_least = 0.3\nweight = -1", ["one", "-1"]),
         ("at_least = 0.3", 'at_least = 0.3\nsubjects = "any"', ["subjects"]),
         ("at_least = 0.3", 'at_least = 0.3\nyears = "next_year"', ["next_year"]),
         ("at_least = 0.3", "at_least = 0.3\nyears = { at_least = 2 }", ["of"]),

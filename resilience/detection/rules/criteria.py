@@ -24,6 +24,7 @@ from resilience.validation import check_choice, nearest_names
 __all__ = ["Criteria"]
 
 Target = Literal["low", "resilient", "adverse", "other"]
+Unit = Literal["school", "pupil"]
 AMENDED = "+amended"
 # Knobs of posterior rules and the values they take where a rule names none.
 POSTERIOR_DEFAULTS: dict[str, float] = {
@@ -54,9 +55,10 @@ class Criteria:
         Documented through a publication that quotes the text.
     reference : str
         Key of the bibliography, or a citation in words.
-    combination : {"all", "any"} or int
+    combination : {"all", "any"}, int or float
         How the criteria combine, in Kleene's three-valued logic; a number asks for at least so
-        many.  Posterior criteria on effect and context count as one, judged jointly.
+        many, or for so much weight where the criteria carry weights.
+        Posterior criteria on effect and context count as one, judged jointly.
     procedures : tuple of str
         Procedures of share criteria; empty means all there are (``procedures = "all"`` in a file),
         and the result says which.
@@ -64,6 +66,15 @@ class Criteria:
         Year of the verdict; by default the latest of each table.
     exclude_selective : bool
         Schools with selection get ``not_applicable``.
+    exclude_flagged : bool
+        Schools whose marks show signs that call for analysis (``integrity_flag`` in the table of
+        schools) get ``not_applicable``.
+    exclude_flagged_vpr : bool
+        A ВПР procedure of such a school does not clear it: a share that is not low is unknown.
+    needs : tuple of str
+        Columns, as ``table.column``, that must be there besides those of the criteria.
+    unit : {"school", "pupil"}
+        What the rule names.  Rules on pupils are applied by `resilient_pupils`.
     min_pupils : int
         Fewer pupils over all years give ``insufficient_data`` (posterior rules).
     p_no : float
@@ -87,10 +98,14 @@ class Criteria:
     status: Status = "proposal"
     second_hand: bool = False
     reference: str = ""
-    combination: Literal["all", "any"] | int = "all"
+    combination: Literal["all", "any"] | int | float = "all"
     procedures: tuple[str, ...] = ()
     year: int | None = None
     exclude_selective: bool = False
+    exclude_flagged: bool = False
+    exclude_flagged_vpr: bool = False
+    needs: tuple[str, ...] = ()
+    unit: Unit = "school"
     min_pupils: int = 1
     p_no: float = 0.05
     min_coverage: float | None = None
@@ -117,13 +132,16 @@ class Criteria:
         check_choice(self.target, get_args(Target), argument=f"{self.id}.target")
         check_reference(self.id, self.reference)
         if self.combination not in ("all", "any"):
-            k = self.combination
-            if not isinstance(k, int) or isinstance(k, bool) or not 1 <= k <= len(self.criteria):
-                raise fail("combination", rule=self.id, value=repr(k), n=len(self.criteria))
+            k, most = self.combination, sum(c.weight for c in self.criteria)
+            weighted = any(c.weight != 1 for c in self.criteria)
+            number = isinstance(k, int | float if weighted else int) and not isinstance(k, bool)
+            if not number or not (0 if weighted else 1) <= k <= most or k == 0:
+                raise fail("combination", rule=self.id, value=repr(k), n=f"{most:g}")
         check_count(self.id, "min_pupils", self.min_pupils)
         if self.year is not None:
             check_count(self.id, "year", self.year)
-        for name in ("second_hand", "exclude_selective"):
+        check_choice(self.unit, get_args(Unit), argument=f"{self.id}.unit")
+        for name in ("second_hand", "exclude_selective", "exclude_flagged", "exclude_flagged_vpr"):
             if not isinstance(getattr(self, name), bool):
                 raise fail("flag", rule=self.id, field=name, value=repr(getattr(self, name)))
         named: object = self.procedures  # a caller may pass anything

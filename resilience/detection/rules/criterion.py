@@ -18,7 +18,8 @@ __all__ = ["BOUNDS", "EFFECT", "INDEX", "SHARE", "Criterion", "Status", "check_r
 Scale = Literal["value", "quantile", "z", "probability"]
 Evidence = Literal["point", "interval", "posterior"]
 Status = Literal["documented", "unverified", "proposal"]
-Years = Literal["latest", "mean", "persistent"]
+Years = Literal["latest", "mean", "persistent", "next_year"]
+Subjects = Literal["mean", "any", "all"]
 BOUNDS = ("at_most", "at_least", "above", "below", "between")
 SHARE, INDEX, EFFECT = "share_below_minimum", "context_index", "effect"
 LEVEL = 0.95
@@ -60,6 +61,8 @@ class Criterion:
     at_most, at_least, above, below : float or None
     between : (float, float) or None
         Exactly one bound; ``at_most``, ``at_least`` and ``between`` are inclusive.
+    open_above : bool
+        The upper end of ``between`` does not belong to it: [.20, .30).
     scale : {"value", "quantile", "z", "probability"}
         ``quantile`` compares with the percentile over the region's schools of the year, ``z`` with
         the distance from their mean in SDs; with posterior evidence on ``effect`` both refer to
@@ -73,16 +76,25 @@ class Criterion:
         Losses of a posterior criterion.
     procedures_at_least : int or "all"
         How many procedures must satisfy it (share criteria).
-    years : {"latest", "mean", "persistent"} or None
-        ``mean`` compares the mean over years, ``persistent`` is the target of posterior evidence on
-        ``effect``; None is the latest year, or ``years_at_least`` of the last ``years_of``.
+    years : {"latest", "mean", "persistent", "next_year"} or None
+        ``mean`` compares the mean over years; ``persistent`` (u) and ``next_year`` (u + v of the
+        year to come) are targets of posterior evidence on ``effect``; None is the latest year, or
+        ``years_at_least`` of the last ``years_of``.
     years_at_least, years_of : int
-        In how many of the last ``years_of`` years.
+        In how many of the last ``years_of`` years; with posterior evidence on ``effect`` the event
+        "u + v_t beyond the bound in at least k of the last T years".
     order : {"procedures", "years"}
         What is reduced first: ``years`` asks for the same procedure in every year, ``procedures``
         allows another one each year.
     within : tuple of str
         Columns of the table of schools that form the strata of percentiles and distances.
+    subjects : {"mean", "any", "all"} or int
+        What a column given by subject must show: the mean over subjects, one subject, each of
+        them, or at least so many.
+    weight : float
+        What the criterion counts where the rule asks for ``combination = { at_least = k }``: yes if
+        the weights of the satisfied reach k, no if with those of the unknown they do not.
+        Posterior criteria on effect and context are one member, with the largest of their weights.
     min_participants : int
         Fewer participants give no verdict for the procedure.
     floor : float
@@ -109,6 +121,9 @@ class Criterion:
     years_of: int = 1
     order: Literal["procedures", "years"] = "procedures"
     within: tuple[str, ...] = ()
+    subjects: Subjects | int = "mean"
+    weight: float = 1.0
+    open_above: bool = False
     min_participants: int = 1
     floor: float = 0.0
     reference: str = ""
@@ -187,10 +202,24 @@ class Criterion:
             raise fail("years", criterion=self.name, k=self.years_at_least, n=self.years_of)
         if self.years is not None and self.years_of > 1:
             raise fail("years_twice", criterion=self.name, years=self.years)
-        if self.years == "persistent" and (self.column != EFFECT or self.evidence != "posterior"):
-            raise fail("persistent", criterion=self.name, column=self.column)
+        asks_posterior = self.years in ("persistent", "next_year")
+        if asks_posterior and (self.column != EFFECT or self.evidence != "posterior"):
+            raise fail("persistent", criterion=self.name, column=self.column, years=self.years)
+        self._check_subjects_and_weight()
         if self.column == SHARE and self.scale not in ("value", "probability"):
             raise fail("share_scale", criterion=self.name, scale=self.scale)
+
+    def _check_subjects_and_weight(self) -> None:
+        if self.subjects not in get_args(Subjects):
+            check_count(self.name, "subjects", self.subjects)
+        if self.subjects != "mean" and (self.column == SHARE or self.column.startswith("context_")):
+            raise fail("subjects", criterion=self.name, column=self.column)
+        if not _is_number(self.weight) or not 0 < self.weight < float("inf"):
+            raise fail("weight", criterion=self.name, value=repr(self.weight))
+        if not isinstance(self.open_above, bool):
+            raise fail("flag", rule=self.name, field="open_above", value=repr(self.open_above))
+        if self.open_above and self.direction != "between":
+            raise fail("open_above", criterion=self.name, direction=self.direction)
 
     @property
     def direction(self) -> str:

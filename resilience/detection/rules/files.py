@@ -25,8 +25,6 @@ ALIASES = {
     "low_results_guarded_and": "low_results_2025_and_guarded",
 }
 FEDERAL = ("shnor_2025", "low_results_2025")
-# Parts of the grammar that a later version brings.
-NOT_YET = ("subjects", "weight")
 
 
 def find_preset(name: str, connective: str | None = None) -> Criteria:
@@ -135,9 +133,8 @@ def _spread_title(rule: dict[str, Any], place: str) -> None:
 
 def _criterion(line: Mapping[str, Any], rule: dict[str, Any], place: str) -> Criterion:
     own = dict(line)
-    for key in NOT_YET:
-        if key in own:
-            raise fail("not_yet", path=place, key=key)
+    if isinstance(own.get("subjects"), Mapping):
+        own["subjects"] = _only(own["subjects"], ("at_least",), place)["at_least"]
     _spread_years(own, place)
     _spread_procedures(own, place)
     _spread_evidence(own, place)
@@ -162,8 +159,6 @@ def _spread_years(own: dict[str, Any], place: str) -> None:
     if isinstance(years, Mapping):
         both = _only(own.pop("years"), ("at_least", "of"), place)
         own |= {"years_at_least": both["at_least"], "years_of": both["of"]}
-    elif years == "next_year":
-        raise fail("not_yet", path=place, key='years = "next_year"')
 
 
 def _spread_procedures(own: dict[str, Any], place: str) -> None:
