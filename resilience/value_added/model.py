@@ -26,7 +26,7 @@ from resilience.value_added.question import infer_question, question_of
 from resilience.value_added.results import ValueAddedResults
 from resilience.value_added.specification import Intake, Structure
 
-__all__ = ["ValueAddedModel"]
+__all__ = ["ValueAddedModel", "check_keys"]
 
 Floats = NDArray[np.float64]
 
@@ -124,13 +124,45 @@ class ValueAddedModel:
             check_choice(name, [level[0] for level in levels], argument="Structure.covariance")
         extra = [c for c in (structure.weights, structure.unit) if c]
         prepared = prepare(data, self.formula, intake, groups=groups, time=self.time, extra=extra)
-        _check_keys(prepared.data, groups, self.time, structure)
+        check_keys(prepared.data, groups, self.time, structure)
         design = design_from_frame(
             prepared.data,
             prepared.formula,
             groups=levels,
             weights=structure.weights,
         )
+        return self.fit_design(design, prepared, method=method, random_state=random_state)
+
+    def fit_design(
+        self,
+        design: Design,
+        prepared: Prepared,
+        *,
+        method: Literal["reml", "ml"] = "reml",
+        random_state: int | None = None,
+    ) -> ValueAddedResults:
+        """Fit from cross-products that were made before: many specifications share one pass.
+
+        Parameters
+        ----------
+        design : Design
+            Cross-products with this model's levels, a sub-block of wider ones for instance.
+        prepared : Prepared
+            What the intake added and dropped; its rows are not read.
+        method : {"reml", "ml"}
+            Criterion.
+        random_state : int, optional
+            As for `fit`.
+
+        Returns
+        -------
+        ValueAddedResults
+
+        See Also
+        --------
+        resilience.value_added.shared_pass.SharedPass
+        """
+        groups, structure = self._groups(), self.structure or Structure()
         with threadpool_limits(limits=1):
             fitted = fit_mixed(
                 design.cross,
@@ -139,6 +171,7 @@ class ValueAddedModel:
                 covariance=dict(structure.covariance),
             )
         _warn_of_weakness(fitted, groups)
+        intake = self.intake or Intake()
         return self._results(fitted, design, prepared, groups, intake, random_state or 0)
 
     def _groups(self) -> list[str]:
@@ -241,9 +274,10 @@ class ValueAddedModel:
         )
 
 
-def _check_keys(
+def check_keys(
     data: pd.DataFrame, groups: list[str], time: str | None, structure: Structure
 ) -> None:
+    """Raise unless levels nest, years separate, and pupils do not repeat."""
     check_nested(data, groups)
     if time is not None:
         if data[time].nunique() < 2:
@@ -263,7 +297,7 @@ def _warn_of_weakness(fitted: MixedFit, groups: list[str]) -> None:
                 WeakDataWarning(
                     text("value_added.weak_groups", group=repr(name), n=len(level.labels))
                 ),
-                stacklevel=3,
+                stacklevel=4,
             )
     for level in fitted.levels:
         if level.singular:
@@ -276,7 +310,7 @@ def _warn_of_weakness(fitted: MixedFit, groups: list[str]) -> None:
                         n=len(level.labels),
                     )
                 ),
-                stacklevel=3,
+                stacklevel=4,
             )
     if not fitted.convergence.converged:
         warnings.warn(
@@ -286,7 +320,7 @@ def _warn_of_weakness(fitted: MixedFit, groups: list[str]) -> None:
                     gradient=f"{fitted.convergence.gradient_norm:.2g}",
                 )
             ),
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -1,0 +1,344 @@
+"""Many specifications of one model from a single pass over the pupils.
+
+The columns of all formulas and all outcomes stand side by side in one set of cross-products, year
+by year; each specification is a sub-block of the sum of its years.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from resilience.data.design import Design, check_outcome, formula_columns, learn_columns
+from resilience.errors import DataError, ResilienceError, SpecificationError
+from resilience.i18n import text
+from resilience.stats.crossproducts import ONES, CrossProducts
+from resilience.stats.mixed import dependent_columns
+from resilience.validation import check_columns, check_not_empty, check_numeric, shorten
+from resilience.value_added.model import ValueAddedModel, check_keys
+from resilience.value_added.preparation import Prepared, prepare
+from resilience.value_added.results import ValueAddedResults
+from resilience.value_added.specification import Intake, Structure
+
+if TYPE_CHECKING:
+    from formulaic import ModelSpec
+
+__all__ = ["SharedPass"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Entry:
+    """One formula: its terms, the columns they stand in, and the column of the outcome."""
+
+    prepared: Prepared
+    spec: ModelSpec
+    terms: tuple[str, ...]
+    places: dict[str, str]
+    outcome: str
+    outcome_place: str
+
+
+@dataclass
+class _Columns:
+    """Distinct columns of all formulas; equal columns of one name are kept once."""
+
+    names: list[str] = field(default_factory=list)
+    values: list[Floats] = field(default_factory=list)
+
+    def place(self, name: str, values: Floats) -> str:
+        """Return the name under which the column stands, adding it where it is new."""
+        label, k = name, 1
+        while label in self.names:
+            if np.array_equal(self.values[self.names.index(label)], values):
+                return label
+            k += 1
+            label = f"{name} #{k}"
+        self.names.append(label)
+        self.values.append(values)
+        return label
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SharedPass:
+    """Cross-products that several specifications share.
+
+    Attributes
+    ----------
+    model : ValueAddedModel
+        Groups, slopes, years, intake and structure of all specifications.
+    n_rows, n_dropped : int
+        Rows that every specification can use, and rows with a gap in a column of any of them.
+    errors : dict of {key: ResilienceError}
+        Formulas whose columns could not be formed.
+    """
+
+    model: ValueAddedModel
+    n_rows: int
+    n_dropped: int
+    errors: dict[str, ResilienceError]
+    _entries: dict[str, _Entry]
+    _years: dict[int, CrossProducts]
+    _labels: tuple[NDArray[np.object_], ...]
+    _windows: dict[tuple[int, ...], CrossProducts] = field(default_factory=dict)
+
+    @classmethod
+    def read(
+        cls,
+        model: ValueAddedModel,
+        data: pd.DataFrame,
+        formulas: Mapping[str, str],
+        *,
+        years: str | None = None,
+    ) -> SharedPass:
+        """Make one pass over the rows that are complete in the columns of all formulas.
+
+        Transformations and categories are learnt on all these rows, whatever the years of a
+        specification; compositions of schools are formed per school and year where the model has
+        years.
+
+        Parameters
+        ----------
+        model : ValueAddedModel
+            Its formula is not used.
+        data : DataFrame
+            One row per pupil (and subject, and year).
+        formulas : mapping of {key: formula}
+            Specifications; outcomes may differ.
+        years : str, optional
+            Column of the years that windows choose from.
+
+        Raises
+        ------
+        DataError, SpecificationError
+            If keys or levels break a rule; what concerns one formula alone goes to ``errors``.
+        """
+        groups = model._groups()
+        intake, structure = model.intake or Intake(), model.structure or Structure()
+        keys = [*groups, *(c for c in (model.time, structure.weights, structure.unit) if c)]
+        keys += [years] if years and years not in keys else []
+        check_not_empty(data, table="data")
+        check_columns(data, [*keys, *intake.composition, *intake.standardize_by], table="data")
+        rows = _complete(data, formulas, intake, keys)
+        check_keys(rows, groups, model.time, structure)
+        columns, slopes = _Columns(), _slope_terms(model, groups)
+        entries: dict[str, _Entry] = {}
+        errors: dict[str, ResilienceError] = {}
+        learnt: dict[str, tuple[Floats, ModelSpec]] = {}
+        outcomes: dict[str, str] = {}
+        for key, formula in formulas.items():
+            try:
+                entries[key] = _entry(model, rows, formula, columns, learnt, outcomes, slopes)
+            except ResilienceError as error:
+                errors[key] = error
+        crosses, labels = _pass(model, rows, columns, entries, years, groups)
+        return cls(
+            model=model,
+            n_rows=len(rows),
+            n_dropped=len(data) - len(rows),
+            errors=errors,
+            _entries=entries,
+            _years=crosses,
+            _labels=labels,
+        )
+
+    def fit(
+        self,
+        key: str,
+        *,
+        window: Sequence[int] | None = None,
+        method: Literal["reml", "ml"] = "reml",
+        random_state: int | None = None,
+    ) -> ValueAddedResults:
+        """Fit one specification from its sub-block.
+
+        Parameters
+        ----------
+        key : str
+            Formula.
+        window : sequence of int, optional
+            Years; all by default.  In a window of one year the effect is that year's, and the level
+            of years is left out.
+        method : {"reml", "ml"}
+            Criterion.
+        random_state : int, optional
+            As for `ValueAddedModel.fit`.
+
+        Raises
+        ------
+        DataError, SpecificationError
+            What `ValueAddedModel.fit` raises; a year that is not there.
+        """
+        if key in self.errors:
+            raise self.errors[key]
+        entry, model = self._entries[key], self.model
+        chosen = tuple(sorted(window)) if window is not None else tuple(self._years)
+        cross = self._of_window(chosen)
+        if model.time is not None and len(chosen) == 1 and len(self._years) > 1:
+            model = replace(model, time=None)
+        levels: dict[str, Sequence[str]] = {
+            name: [ONES, *(entry.places[s] for s in slopes)]
+            for name, _, slopes in model._levels(model._groups())
+        }
+        terms = _independent(cross, entry)
+        covariates = [t for t in terms if t != ONES]
+        sub = cross.subset_columns(
+            [*(entry.places[t] for t in covariates), entry.outcome_place], random=levels
+        )
+        sub = replace(
+            sub,
+            columns=(ONES, *covariates, entry.outcome),
+            levels=tuple(
+                replace(v, labels=own[v.labels.astype(np.int64)])
+                for v, own in zip(sub.levels, self._labels, strict=False)
+            ),
+        )
+        design = Design(
+            cross=sub, terms=terms, outcome=entry.outcome, spec=entry.spec, n_rows=sub.n_rows
+        )
+        return replace(model, formula=entry.prepared.formula).fit_design(
+            design, entry.prepared, method=method, random_state=random_state
+        )
+
+    def _of_window(self, chosen: tuple[int, ...]) -> CrossProducts:
+        """Return the sum of the cross-products of some years."""
+        absent = [y for y in chosen if y not in self._years]
+        if absent or not chosen:
+            raise DataError(
+                text(
+                    "multiverse.absent_years",
+                    years=shorten(absent) or "—",
+                    known=shorten(self._years, 12),
+                )
+            )
+        if chosen not in self._windows:
+            total = self._years[chosen[0]]
+            for year in chosen[1:]:
+                total = total.merge(self._years[year])
+            self._windows[chosen] = total
+        return self._windows[chosen]
+
+
+def _complete(
+    data: pd.DataFrame, formulas: Mapping[str, str], intake: Intake, keys: Sequence[str]
+) -> pd.DataFrame:
+    """Return the rows without a gap in any column of any formula."""
+    used = [*keys, *intake.standardize_by]
+    for formula in formulas.values():
+        try:
+            parts = formula_columns(formula)
+        except SpecificationError:
+            continue  # said of this formula alone
+        used.append(parts.outcome)
+        if intake.missing != "indicator":
+            used += [*parts.variables, *intake.composition]
+    there = [c for c in dict.fromkeys(used) if c in data.columns]
+    rows = data[data[there].notna().all(axis=1)]
+    check_not_empty(rows, table="data")
+    return rows.reset_index(drop=True)
+
+
+def _slope_terms(model: ValueAddedModel, groups: list[str]) -> list[str]:
+    return [term for _, _, slopes in model._levels(groups) for term in slopes]
+
+
+def _entry(
+    model: ValueAddedModel,
+    rows: pd.DataFrame,
+    formula: str,
+    columns: _Columns,
+    learnt: dict[str, tuple[Floats, ModelSpec]],
+    outcomes: dict[str, str],
+    slopes: Sequence[str],
+) -> _Entry:
+    """Form the columns of one formula and find their places."""
+    structure = model.structure or Structure()
+    extra = [c for c in (structure.weights, structure.unit) if c]
+    intake, groups = model.intake or Intake(), model._groups()
+    prepared = prepare(rows, formula, intake, groups=groups, time=model.time, extra=extra)
+    parts = formula_columns(prepared.formula)
+    check_columns(prepared.data, [*parts.variables, parts.outcome], table="data")
+    check_numeric(prepared.data, [parts.outcome], table="data")
+    check_outcome(prepared.data, parts, table="data")
+    if parts.right not in learnt:
+        learnt[parts.right] = learn_columns(prepared.data, parts)
+    matrix, spec = learnt[parts.right]
+    terms = tuple(str(name) for name in spec.column_names)
+    unknown = [s for s in slopes if s not in terms]
+    if unknown:
+        covariates = ", ".join(t for t in terms if t != ONES)
+        raise SpecificationError(text("design.slope", slopes=", ".join(unknown), terms=covariates))
+    places = {t: ONES if t == ONES else columns.place(t, matrix[:, k]) for k, t in enumerate(terms)}
+    if parts.outcome not in outcomes:
+        values = prepared.data[parts.outcome].to_numpy(dtype=float)
+        outcomes[parts.outcome] = columns.place(parts.outcome, values)
+    empty = prepared.data.iloc[:0]  # the rows themselves are not kept
+    return _Entry(
+        prepared=replace(prepared, data=empty),
+        spec=spec,
+        terms=terms,
+        places=places,
+        outcome=parts.outcome,
+        outcome_place=outcomes[parts.outcome],
+    )
+
+
+def _pass(
+    model: ValueAddedModel,
+    rows: pd.DataFrame,
+    columns: _Columns,
+    entries: dict[str, _Entry],
+    years: str | None,
+    groups: list[str],
+) -> tuple[dict[int, CrossProducts], tuple[NDArray[np.object_], ...]]:
+    """Make the cross-products of every year in one pass; groups bear codes until they are used."""
+    if not entries:
+        return {}, ()
+    data = np.column_stack(columns.values)
+    structure = model.structure or Structure()
+    levels, labels = [], []
+    for name, column, slopes in model._levels(groups):
+        codes, uniques = pd.factorize(rows[column], sort=True)
+        places = {e.places[s]: None for s in slopes for e in entries.values()}
+        levels.append((name, codes, [ONES, *places]))
+        labels.append(np.asarray(uniques, dtype=object))
+    weights = None if structure.weights is None else rows[structure.weights].to_numpy(dtype=float)
+    centre = data.mean(axis=0)
+    spread = data.std(axis=0)
+    scale = np.where(spread > 1e-13 * np.maximum(1.0, np.abs(centre)), spread, 1.0)
+    year = np.zeros(len(rows), dtype=np.int64)
+    if years is not None:
+        year = rows[years].to_numpy(dtype=np.int64)
+    found: dict[int, CrossProducts] = {}
+    for value in np.unique(year):
+        at = year == value
+        found[int(value)] = CrossProducts.from_arrays(
+            data[at, :-1],
+            data[at, -1],
+            columns=columns.names,
+            groups=[(name, codes[at], terms) for name, codes, terms in levels],
+            weights=None if weights is None else weights[at],
+            centre=centre,
+            scale=scale,
+        )
+    return found, tuple(labels)
+
+
+def _independent(cross: CrossProducts, entry: _Entry) -> tuple[str, ...]:
+    """Return the terms without those that the window makes combinations of the others.
+
+    Dummies of years that are not in the window say nothing there; the effects do not depend on
+    which of several columns that say the same is left out.
+    """
+    if ONES not in entry.terms:
+        return entry.terms
+    ordered = [ONES, *(t for t in entry.terms if t != ONES)]
+    at = [cross.columns.index(entry.places[t]) for t in ordered]
+    lost = set(dependent_columns(cross.total[np.ix_(at, at)], ordered))
+    return tuple(t for t in entry.terms if t not in lost)
