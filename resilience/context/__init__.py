@@ -6,7 +6,16 @@ part in; items describe intake and location only.
 
 from __future__ import annotations
 
+from resilience.context.description import component_weights, standardised_alpha
 from resilience.context.index import ContextIndex
 from resilience.context.results import ContextIndexResults
+from resilience.context.sensitivity import IndexSensitivityResults, ItemScores
 
-__all__ = ["ContextIndex", "ContextIndexResults"]
+__all__ = [
+    "ContextIndex",
+    "ContextIndexResults",
+    "IndexSensitivityResults",
+    "ItemScores",
+    "component_weights",
+    "standardised_alpha",
+]

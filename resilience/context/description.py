@@ -8,7 +8,7 @@ import numpy.typing as npt
 from resilience.errors import SpecificationError
 from resilience.i18n import text
 
-__all__ = ["cronbach_alpha", "factor_omega", "standardised_alpha"]
+__all__ = ["component_weights", "cronbach_alpha", "factor_omega", "standardised_alpha"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -76,3 +76,23 @@ def factor_omega(correlation: Floats) -> float:
     model.fit(np.vstack([root, -root]))
     common = float(model.components_[0].sum()) ** 2
     return common / (common + float(model.noise_variance_.sum()))
+
+
+def component_weights(loadings: Floats) -> Floats:
+    r"""Return the weights of a component score, loading / Σ loading².
+
+    Parameters
+    ----------
+    loadings : ndarray of shape (n_items,)
+        Correlations of the items with the component.
+
+    Returns
+    -------
+    ndarray of shape (n_items,)
+        Weights of the standardised items in the component scaled to unit variance.
+
+    References
+    ----------
+    Avvisati2020, table 3.
+    """
+    return np.asarray(loadings / np.sum(loadings**2))

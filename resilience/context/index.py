@@ -22,6 +22,7 @@ from resilience.context.schemes import (
     WeightScheme,
 )
 from resilience.context.scoring import score
+from resilience.context.sensitivity import ItemScores
 from resilience.context.supervised import SupervisedWeights, WeightsMode
 from resilience.context.tables import (
     fits_table,
@@ -286,6 +287,11 @@ class ContextIndex:
             fits=fits_table(weighting, scored),
             items=items_table(prepared),
             correlation=prepared.standardised.correlation,
+            item_scores=ItemScores(
+                signed=prepared.standardised.signed,
+                n_pupils=table.n_pupils,
+                min_coverage=self.min_coverage,
+            ),
             index_kind=text(f"context.kind_{self.scheme.kind}"),
             base_year=prepared.standardised.base_year,
             n_schools=table.n_schools,

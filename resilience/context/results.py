@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +12,7 @@ import pandas as pd
 from scipy.special import ndtr
 
 from resilience.context.description import cronbach_alpha, factor_omega
+from resilience.context.sensitivity import IndexSensitivityResults, ItemScores, sensitivity_of
 from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.results import Results
@@ -50,6 +52,8 @@ class ContextIndexResults(Results):
         lag1_correlation``: with `fits` and `weights` enough to redo a score by hand.
     correlation : ndarray of shape (n_items, n_items)
         Base-year correlation of the signed items, in the order of `items`.
+    item_scores : ItemScores
+        The standardised items row by row, with the pupils behind them.
     index_kind : Bilingual
         How the weights were set.
     base_year : int
@@ -73,6 +77,7 @@ class ContextIndexResults(Results):
     fits: pd.DataFrame
     items: pd.DataFrame
     correlation: Floats
+    item_scores: ItemScores
     index_kind: Bilingual
     base_year: int
     n_schools: int
@@ -143,46 +148,122 @@ class ContextIndexResults(Results):
         merged = data.merge(self.scores, on=KEY, how="left", validate="many_to_one")
         return merged.set_axis(data.index, axis=0)
 
-    def adverse_context(self, *, quantile: float = 0.25) -> pd.DataFrame:
+    def adverse_context(
+        self, *, quantile: float | None = None, gate: float | None = None
+    ) -> pd.DataFrame:
         r"""Return the probability that each school's true context lies at or below the gate.
 
         The posterior of the true context is normal with mean a = c̄ + κ(c − c̄) and variance
         κ·se², κ the reliability and c̄ the year's mean; the gate g is the quantile of a among the
-        schools of the year, and the probability is Φ((g − a)/√(κ se²)).
+        schools of the year or a fixed value, and the probability is Φ((g − a)/√(κ se²)).
 
         Parameters
         ----------
-        quantile : float
-            Share of schools at or below the gate, in (0, 1).
+        quantile : float, optional
+            Share of schools at or below the gate, in (0, 1); .25 where no gate is given.
+        gate : float, optional
+            The gate in index points, the same in all years: comparable over years, since the
+            index is anchored, but tied to this base year and these weights.
 
         Returns
         -------
         DataFrame
-            ``school_id year context_index context_index_shrunken probability_adverse``; NaN where
-            there is no index or no reliability.
+            ``school_id year context_index context_index_shrunken gate probability_adverse``; NaN
+            where there is no index or no reliability.
+
+        Raises
+        ------
+        SpecificationError
+            If both a quantile and a gate are given, or one of them is out of range.
         """
-        check_fraction(quantile, argument="quantile", closed=False)
-        table = self.scores[[*KEY, "context_index"]].copy()
+        if quantile is not None and gate is not None:
+            raise SpecificationError(text("context.gate_twice", quantile=quantile, gate=gate))
+        share = check_fraction(
+            0.25 if quantile is None else quantile, argument="quantile", closed=False
+        )
+        if gate is not None and not np.isfinite(gate):
+            raise SpecificationError(text("context.gate_value", value=repr(gate)))
         index = self.scores["context_index"].to_numpy(dtype=float)
         kappa = self.scores["context_reliability"].to_numpy(dtype=float)
         error = self.scores["context_index_std_error"].to_numpy(dtype=float)
-        shrunken = np.full(index.size, np.nan)
-        probability = np.full(index.size, np.nan)
+        shrunken, gates, probability = (np.full(index.size, np.nan) for _ in range(3))
         for year in self.scores["year"].unique():
             rows = ((self.scores["year"] == year) & np.isfinite(index * kappa)).to_numpy()
             if not rows.any():
                 continue
             mean = float(index[rows].mean())
             shrunken[rows] = mean + kappa[rows] * (index[rows] - mean)
-            gate = float(np.quantile(shrunken[rows], quantile, method="inverted_cdf"))
+            own = float(np.quantile(shrunken[rows], share, method="inverted_cdf"))
+            gates[rows] = own if gate is None else gate
             spread = np.sqrt(kappa[rows]) * error[rows]
-            distance = gate - shrunken[rows]
+            distance = gates[rows] - shrunken[rows]
             certain = spread == 0
             safe = np.where(certain, 1.0, spread)
             probability[rows] = np.where(certain, distance >= 0, ndtr(distance / safe))
-        table["context_index_shrunken"] = shrunken
-        table["probability_adverse"] = probability
-        return table
+        return self.scores[[*KEY, "context_index"]].assign(
+            context_index_shrunken=shrunken, gate=gates, probability_adverse=probability
+        )
+
+    def sensitivity(
+        self,
+        *,
+        n_draws: int = 1000,
+        spread: float = 0.25,
+        quantile: float = 0.25,
+        random_state: int = 0,
+        year: int | None = None,
+        others: Mapping[str, ContextIndexResults] | None = None,
+    ) -> IndexSensitivityResults:
+        """Return how ranks, and the schools below the gate, depend on the weights.
+
+        Variants: equal weights, the first principal component, the published weights without one
+        item each, and whatever other indices the caller brings (an index of policy weights beside
+        an estimated one, or the reverse).  Noise: every weight times 1 + U(−spread, spread), drawn
+        anew for each item, anchored like the published index.
+
+        This is sensitivity to a choice and says nothing of errors in the passports; for those see
+        `adverse_context`.
+
+        Parameters
+        ----------
+        n_draws : int
+            Noisy sets of weights.
+        spread : float
+            Largest relative change of a weight, 0..1.
+        quantile : float
+            Share of schools at or below the gate, in (0, 1); a school stands below it where its
+            percentile does, ties together.
+        random_state : int
+            Seed of the noise.
+        year : int, optional
+            Year of the ranks; the latest with an index by default.
+        others : mapping of str to ContextIndexResults, optional
+            Further indices of the same schools and year, by the name of the variant.
+
+        Returns
+        -------
+        IndexSensitivityResults
+
+        Raises
+        ------
+        SpecificationError
+            If an argument is out of range or the year has no index.
+        DataError
+            If fewer than 3 schools have an index in the year.
+
+        References
+        ----------
+        SaisanaSaltelliTarantola2005.
+        """
+        return sensitivity_of(
+            self,
+            n_draws=n_draws,
+            spread=spread,
+            quantile=quantile,
+            random_state=random_state,
+            year=year,
+            others=others or {},
+        )
 
     def summary(self, lang: str = "en") -> str:
         """Return heading, one-row summary, weights and notes as plain text."""

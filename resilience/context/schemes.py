@@ -5,12 +5,14 @@ The supervised scheme has a file of its own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from resilience.context.description import component_weights
 from resilience.context.prepared import PreparedTable
 from resilience.context.ridge import RidgeFit
 from resilience.i18n import Bilingual, text
@@ -22,7 +24,7 @@ __all__ = [
     "WeightScheme",
     "WeightSet",
     "Weighting",
-    "component_weights",
+    "first_component",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -148,38 +150,41 @@ class PrincipalComponent:
 
     def find(self, prepared: PreparedTable, random_state: int) -> Weighting:
         """Return the component-score weights for all years."""
-        eigenvalues, vectors = np.linalg.eigh(prepared.standardised.correlation)
-        loadings = vectors[:, -1] * np.sqrt(eigenvalues[-1])
-        names = [item.name for item in prepared.items]
-        anchor = (
-            loadings[names.index(ANCHOR_ITEM)] * prepared.items[names.index(ANCHOR_ITEM)].direction
-            if ANCHOR_ITEM in names
-            else loadings.sum()
+        weights = first_component(
+            prepared.standardised.correlation,
+            [item.name for item in prepared.items],
+            np.array([item.direction for item in prepared.items]),
         )
-        loadings = -loadings if anchor < 0 else loadings
         year = prepared.standardised.base_year
         fitted_on = text("context.fitted_on_component", year=year)
-        return _one_set(prepared, component_weights(loadings), fitted_on)
+        return _one_set(prepared, weights, fitted_on)
 
 
-def component_weights(loadings: Floats) -> Floats:
-    r"""Return the weights of a component score, loading / Σ loading².
+def first_component(
+    correlation: Floats, names: Sequence[str], directions: npt.NDArray[np.int64]
+) -> Floats:
+    """Return the weights of the first principal component of signed items.
+
+    Its sign makes it rise with both parents' higher education, or with most of the items where
+    that is not among them.
 
     Parameters
     ----------
-    loadings : ndarray of shape (n_items,)
-        Correlations of the items with the component.
-
-    Returns
-    -------
-    ndarray of shape (n_items,)
-        Weights of the standardised items in the component scaled to unit variance.
-
-    References
-    ----------
-    Avvisati2020, table 3.
+    correlation : ndarray of shape (n_items, n_items)
+        Correlation of the signed items.
+    names : sequence of str
+        Columns.
+    directions : ndarray of shape (n_items,)
+        Signs of the items.
     """
-    return np.asarray(loadings / np.sum(loadings**2))
+    eigenvalues, vectors = np.linalg.eigh(correlation)
+    loadings = vectors[:, -1] * np.sqrt(eigenvalues[-1])
+    anchor = (
+        loadings[names.index(ANCHOR_ITEM)] * directions[names.index(ANCHOR_ITEM)]
+        if ANCHOR_ITEM in names
+        else loadings.sum()
+    )
+    return component_weights(-loadings if anchor < 0 else loadings)
 
 
 def _one_set(prepared: PreparedTable, weights: Floats, fitted_on: Bilingual) -> Weighting:

@@ -12,7 +12,12 @@ from scipy.stats import binom, multivariate_normal, norm
 
 from resilience.columns import column_names
 from resilience.context import ContextIndex, ContextIndexResults
-from resilience.context.description import cronbach_alpha, factor_omega, standardised_alpha
+from resilience.context.description import (
+    component_weights,
+    cronbach_alpha,
+    factor_omega,
+    standardised_alpha,
+)
 from resilience.context.gaps import (
     completed,
     effective_weights,
@@ -27,7 +32,6 @@ from resilience.context.ridge import (
     bootstrap_weights,
     fit_ridge,
 )
-from resilience.context.schemes import component_weights
 from resilience.context.standardise import (
     correlation_of_pairs,
     transform_error_variance,
