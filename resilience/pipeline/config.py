@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from resilience.i18n import Language
 
@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from resilience.data.workbook import WorkbookContents
 
 __all__ = [
+    "CHECKS",
+    "Check",
     "IndexConfig",
     "InputsConfig",
     "ModelConfig",
     "OutputConfig",
     "RegionConfig",
     "RuleConfig",
+    "Sheets",
     "config_from_workbook",
 ]
 
@@ -31,6 +34,9 @@ Missing = Literal["raise", "drop", "indicator"]
 IndexKind = Literal["policy", "supervised", "equal", "pca"]
 WeightsMode = Literal["previous_years", "cross_fitted"]
 Transform = Literal["share", "logit", "arcsine"]
+Check = Literal["sensitivity", "rule_errors", "status", "early_warning", "integrity"]
+Sheets = Literal["listed", "all", "none"]
+CHECKS: tuple[Check, ...] = get_args(Check)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +200,12 @@ class OutputConfig:
         Whether to draw figures.
     seed : int
         Seed of every draw.
+    checks : tuple of {"sensitivity", "rule_errors", "status", "early_warning", "integrity"}
+        What is computed beside the verdicts where the data allow it: how the index depends on its
+        weights; how often rules on counts err by chance; the lists of earlier years; who will be
+        listed next year; signs in the scores.
+    sheets : {"listed", "all", "none"}
+        Schools that get a calculation sheet.
     """
 
     region: str | None = None
@@ -201,6 +213,8 @@ class OutputConfig:
     lang: Language = "en"
     figures: bool = True
     seed: int = 0
+    checks: tuple[Check, ...] = CHECKS
+    sheets: Sheets = "listed"
 
 
 @dataclass(frozen=True, kw_only=True)

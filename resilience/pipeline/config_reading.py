@@ -12,9 +12,10 @@ from resilience.data.workbook_sheets import check_file
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, Language, text
 from resilience.pipeline.config import (
+    CHECKS,
+    Check,
     Composition,
     IndexConfig,
-    IndexKind,
     InputsConfig,
     Method,
     Missing,
@@ -23,10 +24,10 @@ from resilience.pipeline.config import (
     OutputConfig,
     RegionConfig,
     RuleConfig,
+    Sheets,
     SourceKind,
-    Transform,
-    WeightsMode,
 )
+from resilience.pipeline.config_index import read_index
 from resilience.pipeline.config_values import TomlTable, is_number, listed
 from resilience.validation import nearest_names
 from resilience.value_added.question import question_of
@@ -54,23 +55,6 @@ _KINDS_OF_KEY = {
     "n": ("auto", "means"),
     "sd": ("auto", "means"),
     "variance": ("auto", "means"),
-}
-# Keys of the index that its kinds need, with an example, and those they have no use for.
-_INDEX_NEEDS = {
-    "policy": {"weights": "weights = { single_parent = -1.0 }"},
-    "supervised": {
-        "inputs": 'inputs = ["single_parent", "low_income"]',
-        "weights": 'weights = "previous_years"',
-        "outcome": 'outcome = "mean_score"',
-    },
-    "equal": {"inputs": 'inputs = ["single_parent", "low_income"]'},
-    "pca": {"inputs": 'inputs = ["single_parent", "low_income"]'},
-}
-_INDEX_EXCESS = {
-    "policy": ("inputs", "outcome", "outcome_sd", "folds"),
-    "supervised": (),
-    "equal": ("weights", "outcome", "outcome_sd", "folds"),
-    "pca": ("weights", "outcome", "outcome_sd", "folds"),
 }
 
 
@@ -123,7 +107,7 @@ def read_config(path: str | Path) -> RegionConfig:
         source=file,
         inputs=_inputs(inputs),
         model=_model(model, by_procedure=inputs.has("means")),
-        index=None if index is None else _index(index),
+        index=None if index is None else read_index(index),
         rules=tuple(_rule(rule) for rule in rules),
         output=_output(output),
     )
@@ -337,66 +321,6 @@ def _spread(table: TomlTable) -> float | str | None:
     return float(value)
 
 
-def _index(table: TomlTable) -> IndexConfig:
-    if not table.has("kind"):
-        example = text("config.example", code='kind = "policy"')
-        raise SpecificationError(
-            text("config.index_needs", file=table.file, kind="?", key="kind", example=example)
-        )
-    kind: IndexKind = table.choice("kind", IndexKind, "policy")
-    for key, code in _INDEX_NEEDS[kind].items():
-        if not table.has(key):
-            example = text("config.example", code=code)
-            raise SpecificationError(
-                text(
-                    "config.index_needs",
-                    file=table.file,
-                    kind=repr(kind),
-                    key=key,
-                    example=example,
-                )
-            )
-    for key in _INDEX_EXCESS[kind]:
-        if table.has(key):
-            raise SpecificationError(
-                text("config.index_excess", file=table.file, kind=repr(kind), key=key)
-            )
-    weights, mode = _weights(table, kind)
-    directions = table.table("directions", "directions")
-    if any(isinstance(v, bool) or v not in (-1, 1) for v in directions.values()):
-        table.fail("directions", text("config.kind_directions"))
-    outcome_sd = table.number("outcome_sd", 1.0)
-    if outcome_sd < 0:
-        table.fail("outcome_sd", text("config.kind_number"))
-    return IndexConfig(
-        kind=kind,
-        inputs=tuple(weights) if kind == "policy" else table.names("inputs"),
-        weights=weights,
-        mode=mode,
-        outcome=table.words("outcome"),
-        outcome_sd=outcome_sd,
-        folds=table.whole("folds", 5, least=2),
-        directions={name: int(sign) for name, sign in directions.items()},
-        transform=table.choice("transform", Transform, "share"),
-    )
-
-
-def _weights(table: TomlTable, kind: IndexKind) -> tuple[dict[str, float], WeightsMode | None]:
-    """Return the weights of ``policy`` or the mode of ``supervised``."""
-    value = table.record.get("weights")
-    if kind not in ("policy", "supervised"):
-        return {}, None
-    if isinstance(value, dict) != (kind == "policy"):
-        raise SpecificationError(text("config.weights_mode", file=table.file, value=repr(value)))
-    if kind == "supervised":
-        mode: WeightsMode = table.choice("weights", WeightsMode, "previous_years")
-        return {}, mode
-    weights = table.table("weights", "weights")
-    if not all(is_number(w) and w != 0 for w in weights.values()):
-        table.fail("weights", text("config.kind_weights"))
-    return {name: float(weight) for name, weight in weights.items()}, None
-
-
 def _rule(table: TomlTable) -> RuleConfig:
     if table.has("preset") == table.has("file"):
         given = text("config.both" if table.has("preset") else "config.neither")
@@ -421,4 +345,26 @@ def _output(table: TomlTable) -> OutputConfig:
         lang=table.choice("lang", Language, "en"),
         figures=table.flag("figures", True),
         seed=table.whole("seed", 0),
+        checks=_checks(table),
+        sheets=table.choice("sheets", Sheets, "listed"),
     )
+
+
+def _checks(table: TomlTable) -> tuple[Check, ...]:
+    """Return the checks named; ``[]`` asks for none, no key for all."""
+    if not table.has("checks"):
+        return CHECKS
+    named = table.record["checks"]
+    chosen = table.names("checks") if named != [] else ()
+    for check in chosen:
+        if check not in CHECKS:
+            raise SpecificationError(
+                text(
+                    "config.choice",
+                    file=table.file,
+                    key=f"{table.name}.checks",
+                    value=repr(check),
+                    options=", ".join(repr(c) for c in CHECKS),
+                )
+            )
+    return tuple(check for check in CHECKS if check in chosen)
