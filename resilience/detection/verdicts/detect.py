@@ -11,9 +11,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.detection.rules.criteria import Criteria
-from resilience.detection.rules.criterion import SHARE
+from resilience.detection.rules.criterion import SHARE, Criterion
+from resilience.detection.verdicts.differences import CELLS, empty_cells
 from resilience.detection.verdicts.levels import judge_level
 from resilience.detection.verdicts.logic import UNKNOWN, YES, Answers, at_least, words
+from resilience.detection.verdicts.pooled import (
+    LONG_RUN,
+    empty_long_run,
+    first_year,
+    is_pooled,
+    judge_pooled,
+)
 from resilience.detection.verdicts.posterior import PosteriorVerdict, judge_posterior
 from resilience.detection.verdicts.results import DetectionResults
 from resilience.detection.verdicts.shares import judge_shares, share_table
@@ -121,10 +129,21 @@ def detect_schools(
         criteria=pd.concat([a.criteria for a in applied], ignore_index=True),
         rules=chosen,
         notes=tuple(notes),
-        working=pd.concat([a.working for a in applied if len(a.working)], ignore_index=True)
-        if any(len(a.working) for a in applied)
-        else empty_working(),
+        working=_joined([a.working for a in applied if a.working is not None], empty_working()),
+        long_run=_joined([t for a in applied for t in a.long_run], empty_long_run()),
+        cells=_cells(tables, chosen),
     )
+
+
+def _joined(tables: Sequence[pd.DataFrame], empty: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat(list(tables), ignore_index=True) if tables else empty
+
+
+def _cells(tables: Tables, rules: Sequence[Criteria]) -> pd.DataFrame:
+    """Return the counts behind rules that read them, classes added up."""
+    if tables.counts is None or not any(rule.reads_counts for rule in rules):
+        return empty_cells()
+    return tables.counts[list(CELLS)].copy()
 
 
 def _chosen(rules: Criteria | Sequence[Criteria]) -> tuple[Criteria, ...]:
@@ -149,7 +168,8 @@ class _Applied:
 
     schools: pd.DataFrame
     criteria: pd.DataFrame
-    working: pd.DataFrame
+    working: pd.DataFrame | None
+    long_run: list[pd.DataFrame]
     notes: tuple[Bilingual, ...]
     weak: tuple[Bilingual, ...]
 
@@ -161,8 +181,7 @@ def _apply(tables: Tables, rule: Criteria) -> _Applied:
     found = dict(joint.found) if joint is not None else {}
     for criterion in rule.criteria:
         if criterion.name not in found:
-            judge = judge_shares if criterion.column == SHARE else judge_level
-            found[criterion.name] = judge(tables, rule, criterion)
+            found[criterion.name] = _judge(tables, rule, criterion)
     others = [c.name for c in rule.criteria if c not in rule.joint_criteria]
     answers, reason = _combined(rule, joint, [found[name] for name in others])
     gap = float(np.mean(answers == UNKNOWN if joint is None else ~joint.eligible & _blind(joint)))
@@ -194,16 +213,28 @@ def _apply(tables: Tables, rule: Criteria) -> _Applied:
         if gap > MOST_UNKNOWN
         else ()
     )
-    notes = (*(joint.notes if joint is not None else ()), *_notes(tables, rule), *weak)
+    own = [note for f in found.values() for note in f.notes]
+    notes = (*(joint.notes if joint is not None else ()), *_notes(tables, rule), *own, *weak)
     return _Applied(
         schools=table,
         criteria=_lines(tables, rule, {c.name: found[c.name] for c in rule.criteria}),
-        working=empty_working()
-        if joint is None
-        else working_table(tables.school_ids, rule, joint.working),
+        working=None if joint is None else working_table(tables.school_ids, rule, joint.working),
+        long_run=[
+            f.long_run.assign(rule_id=rule.id)[["school_id", "rule_id", *LONG_RUN]]
+            for f in found.values()
+            if f.long_run is not None
+        ],
         notes=notes,
         weak=weak,
     )
+
+
+def _judge(tables: Tables, rule: Criteria, criterion: Criterion) -> Found:
+    """Judge a criterion that is not part of the joint posterior."""
+    if is_pooled(criterion):
+        return judge_pooled(tables, rule, criterion)
+    judge = judge_shares if criterion.column == SHARE else judge_level
+    return judge(tables, rule, criterion)
 
 
 def _blind(joint: PosteriorVerdict) -> Flags:
@@ -310,12 +341,14 @@ def _notes(tables: Tables, rule: Criteria) -> list[Bilingual]:
     notes = []
     if rule.reads_counts:
         table = share_table(tables, rule)
+        firsts = [first_year(c, table.last) for c in rule.criteria if is_pooled(c)]
+        years = [y for y in sorted(table.years) if firsts and min(firsts) <= y <= table.last]
         key = "used_named" if rule.procedures else "used_all"
         own = {"rule": rule.id} if rule.procedures else {}
         notes.append(
             text(
                 f"detection.{key}",
-                year=table.last,
+                year=shorten(years, 12) if years else table.last,
                 procedures=shorten(table.procedures, 40),
                 **own,
             )
@@ -331,7 +364,9 @@ def _lines(tables: Tables, rule: Criteria, found: Mapping[str, Found]) -> pd.Dat
     pieces = []
     for criterion in rule.criteria:
         line = found[criterion.name]
-        counted = criterion.column == SHARE and criterion.evidence == "point"
+        counted = criterion.column == SHARE and (
+            criterion.evidence == "point" or is_pooled(criterion)
+        )
         pieces.append(
             pd.DataFrame(
                 {

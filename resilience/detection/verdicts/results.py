@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import html
+import itertools
 from dataclasses import dataclass, field
 
 import pandas as pd
 
 from resilience.detection.rules.criteria import Criteria
 from resilience.detection.rules.wording import describe_verdict
+from resilience.detection.verdicts.differences import (
+    differences,
+    empty_cells,
+    is_companion,
+    is_official,
+)
+from resilience.detection.verdicts.pooled import empty_long_run
 from resilience.detection.verdicts.working import empty_working
 from resilience.errors import DataError
 from resilience.i18n import Bilingual, check_language, text
@@ -79,6 +87,13 @@ class DetectionResults(Results):
         effect reliability line_level line_slope residual_mean precision context_slope
         effect_variance shrinkage delta effect_sign alternative probability_adverse probability
         threshold p_no power_to_detect n_pupils n_years``.
+    long_run : DataFrame
+        Long-run failing shares behind rules that pool counts, one row per school, rule and
+        procedure: ``school_id rule_id procedure n_participants n_below_minimum long_run_share
+        long_run_sd long_run_low long_run_high probability_share``.
+    cells : DataFrame
+        Counts behind rules that read them: ``school_id year procedure n_participants
+        n_below_minimum``, classes added up.
     """
 
     schools: pd.DataFrame
@@ -86,6 +101,8 @@ class DetectionResults(Results):
     rules: tuple[Criteria, ...]
     notes: tuple[Bilingual, ...] = ()
     working: pd.DataFrame = field(default_factory=empty_working)
+    long_run: pd.DataFrame = field(default_factory=empty_long_run)
+    cells: pd.DataFrame = field(default_factory=empty_cells)
 
     @property
     def lists(self) -> pd.DataFrame:
@@ -174,6 +191,35 @@ class DetectionResults(Results):
             )
         return known[rule_id]
 
+    def why_they_differ(self, official_id: str, companion_id: str) -> pd.DataFrame:
+        """Return where the official rule and the pooled one disagree, and why, school by school.
+
+        Rules of thumb, in this order; see `resilience.detection.verdicts.differences`.
+
+        Parameters
+        ----------
+        official_id : str
+            Id of a rule on counts per procedure and year.
+        companion_id : str
+            Id of a rule judged by the model of counts (``low_posterior_pooled``).
+
+        Returns
+        -------
+        DataFrame
+            ``school_id official companion probability why_they_differ explanation``: the verdicts,
+            the companion's probability, the reason in a word and in a sentence.
+
+        Raises
+        ------
+        DataError
+            If a rule was not applied.
+        SpecificationError
+            If the first is not a rule on counts, or the second does not pool them.
+        """
+        return differences(
+            self.schools, self.cells, self.rule(official_id), self.rule(companion_id)
+        )
+
     def explain(self, school_id: str, *, lang: str = "en") -> Explanation:
         """Return every criterion with value, threshold, probability, verdict, and in words.
 
@@ -206,8 +252,21 @@ class DetectionResults(Results):
             # records, not rows as Series: pandas 3 would turn bilingual reasons into plain text
             for row in own.to_dict(orient="records")
         )
+        sentences += self._differences(str(school_id), lang)
         table = lines.drop(columns="school_id").reset_index(drop=True)
         return Explanation(school_id=str(school_id), lang=lang, table=table, sentences=sentences)
+
+    def _differences(self, school_id: str, lang: str) -> tuple[str, ...]:
+        """Say why an official rule and its companion answer differently for a school."""
+        own = self.schools[self.schools["school_id"] == school_id]
+        cells = self.cells[self.cells["school_id"] == school_id]
+        said = []
+        for official, companion in itertools.product(self.rules, self.rules):
+            if is_official(official) and is_companion(companion):
+                row = differences(own, cells, official, companion).to_dict(orient="records")[0]
+                if row["why_they_differ"] != text("pooled.why_agree"):
+                    said.append(row["explanation"].localized(lang))
+        return tuple(said)
 
     def tidy(self) -> pd.DataFrame:
         """Return the verdicts, one row per school and rule."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from resilience.data.schema import MARKS
 from resilience.detection.verdicts.logic import Answers
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, text
@@ -39,6 +41,8 @@ class Tables:
         The binding tables; counts are added up over classes.
     variances : mapping
         ``persistent``, ``transient``, ``residual``, ``context_slope``; may be empty.
+    cache : dict
+        What several rules of one call share: a fitted model of the counts.
     """
 
     school_ids: NDArray[np.object_]
@@ -48,6 +52,7 @@ class Tables:
     school_years: pd.DataFrame | None
     schools: pd.DataFrame | None
     variances: Mapping[str, float]
+    cache: dict[Hashable, Any] = field(default_factory=dict)
 
     def need(self, name: str, rule: str) -> pd.DataFrame:
         """Return a table or say which rule needs it."""
@@ -82,6 +87,10 @@ class Found:
         `Bilingual` or an empty string.
     certain : ndarray of int8 or None
         The answers if only shares whose interval lies beyond the bound counted (share criteria).
+    long_run : DataFrame or None
+        Long-run shares of each school in each procedure (criteria judged by the model of counts).
+    notes : tuple of Bilingual
+        What a reader must know about this criterion.
     """
 
     answers: Answers
@@ -90,6 +99,8 @@ class Found:
     probability: Floats
     reason: NDArray[np.object_]
     certain: Answers | None = None
+    long_run: pd.DataFrame | None = None
+    notes: tuple[Bilingual, ...] = ()
 
 
 def gather(
@@ -212,6 +223,8 @@ def _check_range(
 def _added_up(counts: pd.DataFrame) -> pd.DataFrame:
     """Return one row per school, procedure and year: classes added up, cells nobody sat left out.
 
+    Where the table has the four marks they are added up too, missing where a class lacks them.
+
     Raises
     ------
     DataError
@@ -245,7 +258,16 @@ def _added_up(counts: pd.DataFrame) -> pd.DataFrame:
         n_participants=sat.astype(np.int64),
         n_below_minimum=failed.astype(np.int64),
     )
-    summed = whole.groupby(key, observed=True, sort=True)[numbers].sum().reset_index()
+    marks = list(MARKS) if set(MARKS) <= set(counts.columns) else []
+    if marks:
+        check_numeric(counts, marks, table="counts")
+    groups = whole.groupby(key, observed=True, sort=True)
+    summed = groups[[*numbers, *marks]].sum().reset_index()
+    if marks:
+        whole = whole.assign(known=counts[marks].notna().all(axis=1).to_numpy())
+        known = whole.groupby(key, observed=True, sort=True)["known"].all().to_numpy(dtype=bool)
+        values = summed[marks].to_numpy(dtype=float)
+        summed[marks] = np.where(known[:, None], values, np.nan)
     return summed[summed["n_participants"] > 0].reset_index(drop=True)
 
 
