@@ -73,7 +73,8 @@ class IndexSensitivityResults(Results):
         the draws.
     variants : DataFrame
         ``index_variant index_variant_title n_schools rank_correlation mean_abs_rank_shift
-        n_gate_changes``: each set of weights against the published index; the last row averages over the draws.
+        n_gate_changes``: each set of weights against the published index; the last row averages
+        over the draws.
     ranks : DataFrame
         ``school_id index_variant context_rank other_side``: one row per school and variant;
         NaN where the variant leaves too little of the school's passport.
