@@ -19,6 +19,7 @@ from resilience.detection.rules.criterion import Criterion
 from resilience.detection.rules.wording import printed
 from resilience.detection.verdicts.tables import Tables
 from resilience.i18n import Bilingual, text
+from resilience.stats.effect_line import variance_off_the_line
 from resilience.stats.percentiles import percentiles
 from resilience.stats.weighted_line import weighted_line
 from resilience.validation import check_columns
@@ -252,10 +253,11 @@ def _off_the_line(
 ) -> Line:
     """Return b, residuals off their line on the shrunken index, σ_u² without it, and notes.
 
-    The slope on the shrunken index is not attenuated.  Where the model that made the effects has
-    the index among its covariates, the effects stand off the line already and the slope is that of
-    the expected results: given as ``variances["context_slope"]``, or read off ``expected_mean``
-    where that follows the index.
+    The slope on the shrunken index is not attenuated; σ_u² is lowered by what the line takes and by
+    what the error of the index adds to the residuals, by likelihood.  Where the model that made the
+    effects has the index among its covariates, the effects stand off the line already and the slope
+    is that of the expected results: given as ``variances["context_slope"]``, or read off
+    ``expected_mean`` where that follows the index.
     """
     a, q2 = own["shrunken"], own["context_variance"]
     both = np.isfinite(residual) & np.isfinite(a)
@@ -266,15 +268,16 @@ def _off_the_line(
     weights[both] = 1.0 / (variance + 1.0 / precision[both])
     line = weighted_line(a[both], residual[both], weights[both])
     level, left_over = line if line is not None else (0.0, 0.0)
-    w = weights[both] / weights[both].sum()
-    spread = float(w @ (a[both] - w @ a[both]) ** 2)
     slope = within + left_over
-    left = variance - left_over**2 * spread - slope**2 * float(w @ q2[both])
+    off = residual - level - left_over * a
+    left = variance_off_the_line(
+        variance, residual[both], off[both], precision[both], q2[both], slope=slope
+    )
     notes = [note] if note else []
     notes.append(text("detection.slope", slope=printed(slope, 4)))
     return Line(
-        residual=residual - level - left_over * a,
-        variance=max(left, 0.0),
+        residual=off,
+        variance=left,
         slope=slope,
         level=level,
         slope_left=left_over,

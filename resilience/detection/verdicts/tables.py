@@ -161,8 +161,12 @@ def gather(
         read["counts"] = _added_up(read["counts"])
     return Tables(
         school_ids=np.unique(pd.concat(given).to_numpy(dtype=object)),
+        effects=read["effects"],
+        scores=read["scores"],
+        counts=read["counts"],
+        school_years=read["school_years"],
+        schools=read["schools"],
         variances=_checked_variances(variances or {}),
-        **read,
     )
 
 
