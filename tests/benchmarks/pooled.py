@@ -8,8 +8,9 @@ Regions are drawn from the model itself, pupil by pupil (not by `simulate_region
 follow another law): 177 schools, three years, ten procedures of five grades.  A third of the
 schools each has 3 to 10, 11 to 30 and 31 to 90 pupils in a grade.  The standard deviations differ
 between regions: schools .25 to .45, procedures of a school .10 to .30, its years .05 to .20, cells
-.05 to .15, in SD of pupils within schools.  The two results of a pupil in one year correlate by .5
-within the school; thresholds differ between procedures and years.  A school is truly low where its
+.05 to .15, in SD of pupils within schools.  All results of a pupil, in
+both subjects and as the cohort moves up the grades, correlate by .5 within the school; thresholds
+differ between procedures and years.  A school is truly low where its
 long-run share is at least .30 in two procedures.
 
 Printed per size band: in ten bins of the stated probability its mean and the observed share of
@@ -91,8 +92,11 @@ def draw_region(seed: int, *, n_schools: int = N_SCHOOLS) -> Region:
     lasting = (first - u[:, None, None] - w[:, None, :]) / np.sqrt(1 + year_sd**2 + cell_sd**2)
     truth = special.ndtr(lasting).mean(axis=1)
     rows = []
+    pupils: dict[tuple[int, int], np.ndarray] = {}
     for j, t, g in np.ndindex(n_schools, N_YEARS, len(GRADES)):
-        common = np.sqrt(WITHIN) * rng.standard_normal(size[j])
+        # who is in grade 4 this year is in grade 5 the next
+        drawn = np.sqrt(WITHIN) * rng.standard_normal(size[j])
+        common = pupils.setdefault((j, t - g), drawn)
         for k in (2 * g, 2 * g + 1):
             own = np.sqrt(1 - WITHIN) * rng.standard_normal(size[j])
             result = u[j] + w[j, k] + v[j, t] + e[j, t, k] + common + own
