@@ -1,0 +1,1 @@
+"""Signs that results need further analysis, never proof: tests, markers, and lists without them."""
