@@ -16,7 +16,7 @@ __all__ = ["RuleFacts", "rules_applied"]
 
 # Printed in the table of rules, or in the words of the rule, and not among its parameters.
 _IDENTITY = {"id", "version", "status", "title_en", "title_ru", "title", "reference", "second_hand"}
-_IDENTITY |= {"name", "target", "description"}
+_IDENTITY |= {"name", "target", "description", "needs", "unit"}
 _CRITERIA = ("criterion", "criteria")
 # Knobs that cannot matter: those of a posterior where a value is compared, those of the counts of
 # marks where another column is.
@@ -24,6 +24,14 @@ _POSTERIOR = {"loss_false_positive", "loss_false_negative", "floor", "min_pupils
 _POSTERIOR |= {"min_coverage", "min_context_reliability", "alternative_quantile", "fdr"}
 _COUNTS = {"procedures_at_least", "order", "min_participants", "procedures"}
 _SHARE = "share_below_minimum"
+# Guards and choices that are said only where they were made.
+_USUAL = {
+    "exclude_flagged": False,
+    "exclude_flagged_vpr": False,
+    "open_above": False,
+    "subjects": "mean",
+    "weight": 1.0,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +136,9 @@ def _parameters(
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
-        if value is None or (not prefix and (name in _IDENTITY or name in _CRITERIA)):
+        if value is None or (name in _USUAL and value == _USUAL[name]):
+            continue
+        if not prefix and (name in _IDENTITY or name in _CRITERIA):
             continue
         if isinstance(value, Mapping):
             head = prefix if name == "parameters" else f"{prefix}{name}."

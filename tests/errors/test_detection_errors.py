@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 from resilience.detection import Criteria, Criterion, detect_schools
-from resilience.detection.rules.files import rules_from_text
 from resilience.errors import DataError, ResilienceError, SpecificationError, WeakDataWarning
 
 N = 25
@@ -227,7 +226,7 @@ at_least = 0.3
         ("at_least = 0.3", "at_least = 0.3\nweigth = 1", ["'weigth'"]),
         ("at_least = 0.3", "at_least = 0.3\nweight = -1", ["one", "-1"]),
         ("at_least = 0.3", 'at_least = 0.3\nsubjects = "any"', ["subjects"]),
-        ("at_least = 0.3", 'at_least = 0.3\nyears = "next_year"', ["next_year"]),
+        ("at_least = 0.3", 'at_least = 0.3\nyears = "next_year"', ["next_year", "effect"]),
         ("at_least = 0.3", "at_least = 0.3\nyears = { at_least = 2 }", ["of"]),
         ("at_least = 0.3", 'at_least = 0.3\nprocedures = "most"', ["'most'"]),
         ("at_least = 0.3", 'at_least = 0.3\norder = ["years"]', ["['years']"]),
@@ -250,7 +249,7 @@ at_least = 0.3
 )
 def test_a_criteria_file(old: str, new: str, parts: list[str]) -> None:
     with pytest.raises(SpecificationError) as caught:
-        rules_from_text(RULE.replace(old, new, 1), "правила.toml")
+        Criteria.from_text(RULE.replace(old, new, 1), "правила.toml")
     told(caught.value, *parts)
 
 

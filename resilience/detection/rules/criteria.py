@@ -3,165 +3,44 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Self
 
-from resilience.detection.rules.criterion import (
-    BOUNDS,
-    SHARE,
-    Criterion,
-    Status,
-    check_count,
-    check_reference,
-    fail,
+from resilience.detection.rules.comparison import compare_rules
+from resilience.detection.rules.criterion import BOUNDS, Criterion, fail
+from resilience.detection.rules.files import (
+    fields_of_text,
+    preset_fields,
+    preset_ids,
+    read_fields,
+    toml_text,
 )
-from resilience.i18n import Bilingual, check_language
-from resilience.stats.decisions import LossRule
-from resilience.validation import check_choice, nearest_names
+from resilience.detection.rules.grammar import rule_fields
+from resilience.detection.rules.rule import Rule
+from resilience.detection.rules.schema import rules_schema, write_schema
+from resilience.detection.rules.soundness import check_rule
+from resilience.detection.rules.wording import describe_rule, table_of_rules
+from resilience.i18n import check_language
+from resilience.validation import nearest_names
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Criteria"]
 
-Target = Literal["low", "resilient", "adverse", "other"]
-Unit = Literal["school", "pupil"]
 AMENDED = "+amended"
-# Knobs of posterior rules and the values they take where a rule names none.
-POSTERIOR_DEFAULTS: dict[str, float] = {
-    "min_coverage": 0.6,
-    "min_context_reliability": 0.5,
-    "alternative_quantile": 0.9,
-    "fdr": 0.1,
-}
 # Naming procedures or the year fills in what the rule leaves to its user; all else changes it.
 LEFT_TO_THE_USER = {"procedures", "year"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Criteria:
-    """A rule: its identity, its criteria, and how they combine.
+class Criteria(Rule):
+    """A rule that can be read from a file, amended, compared and put into words.
 
-    Attributes
-    ----------
-    id, version : str
-        A changed threshold is a new version: `amend` marks it.
-    title_en, title_ru : str
-        Headings.
-    target : {"low", "resilient", "adverse", "other"}
-        What a yes means; figures and reports choose their words by it.
-    status : {"documented", "unverified", "proposal"}
-        Standing of the rule.
-    second_hand : bool
-        Documented through a publication that quotes the text.
-    reference : str
-        Key of the bibliography, or a citation in words.
-    combination : {"all", "any"}, int or float
-        How the criteria combine, in Kleene's three-valued logic; a number asks for at least so
-        many, or for so much weight where the criteria carry weights.
-        Posterior criteria on effect and context count as one, judged jointly.
-    procedures : tuple of str
-        Procedures of share criteria; empty means all there are (``procedures = "all"`` in a file),
-        and the result says which.
-    year : int or None
-        Year of the verdict; by default the latest of each table.
-    exclude_selective : bool
-        Schools with selection get ``not_applicable``.
-    exclude_flagged : bool
-        Schools whose marks show signs that call for analysis (``integrity_flag`` in the table of
-        schools) get ``not_applicable``.
-    exclude_flagged_vpr : bool
-        A ВПР procedure of such a school does not clear it: a share that is not low is unknown.
-    needs : tuple of str
-        Columns, as ``table.column``, that must be there besides those of the criteria.
-    unit : {"school", "pupil"}
-        What the rule names.  Rules on pupils are applied by `resilient_pupils`.
-    min_pupils : int
-        Fewer pupils over all years give ``insufficient_data`` (posterior rules).
-    p_no : float
-        Posterior probability below which the answer is a plain no.
-    min_coverage, min_context_reliability : float or None
-        Below them the index of a school carries no verdict (.6 and .5; posterior rules).
-    alternative_quantile : float or None
-        Quantile of the effects at which power is computed (.9; posterior rules).
-    fdr : float or None
-        Share of wrong names allowed in the list by probability alone (.1; posterior rules).
-    criteria : tuple of Criterion
-        The lines.
+    The fields are those of `Rule`: identity, criteria, and how they combine.
     """
-
-    id: str
-    version: str
-    title_en: str
-    title_ru: str
-    criteria: tuple[Criterion, ...]
-    target: Target = "other"
-    status: Status = "proposal"
-    second_hand: bool = False
-    reference: str = ""
-    combination: Literal["all", "any"] | int | float = "all"
-    procedures: tuple[str, ...] = ()
-    year: int | None = None
-    exclude_selective: bool = False
-    exclude_flagged: bool = False
-    exclude_flagged_vpr: bool = False
-    needs: tuple[str, ...] = ()
-    unit: Unit = "school"
-    min_pupils: int = 1
-    p_no: float = 0.05
-    min_coverage: float | None = None
-    min_context_reliability: float | None = None
-    alternative_quantile: float | None = None
-    fdr: float | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("id", "version", "title_en", "title_ru"):
-            if not isinstance(getattr(self, name), str) or not getattr(self, name).strip():
-                raise fail("text_field", rule=self.id, field=name, value=repr(getattr(self, name)))
-        if not self.criteria:
-            raise fail("no_criteria", rule=self.id)
-        names = [c.name for c in self.criteria]
-        twice = {n for n in names if names.count(n) > 1}
-        if twice:
-            raise fail("twice", rule=self.id, names=", ".join(sorted(twice)))
-        self._check_fields()
-        if self.is_posterior:
-            self._check_posterior()
-
-    def _check_fields(self) -> None:
-        check_choice(self.status, get_args(Status), argument=f"{self.id}.status")
-        check_choice(self.target, get_args(Target), argument=f"{self.id}.target")
-        check_reference(self.id, self.reference)
-        if self.combination not in ("all", "any"):
-            k, most = self.combination, sum(c.weight for c in self.criteria)
-            weighted = any(c.weight != 1 for c in self.criteria)
-            number = isinstance(k, int | float if weighted else int) and not isinstance(k, bool)
-            if not number or not (0 if weighted else 1) <= k <= most or k == 0:
-                raise fail("combination", rule=self.id, value=repr(k), n=f"{most:g}")
-        check_count(self.id, "min_pupils", self.min_pupils)
-        if self.year is not None:
-            check_count(self.id, "year", self.year)
-        check_choice(self.unit, get_args(Unit), argument=f"{self.id}.unit")
-        for name in ("second_hand", "exclude_selective", "exclude_flagged", "exclude_flagged_vpr"):
-            if not isinstance(getattr(self, name), bool):
-                raise fail("flag", rule=self.id, field=name, value=repr(getattr(self, name)))
-        named: object = self.procedures  # a caller may pass anything
-        if not isinstance(named, list | tuple) or not all(isinstance(p, str) and p for p in named):
-            raise fail("procedure_names", rule=self.id, value=repr(named))
-        object.__setattr__(self, "procedures", tuple(self.procedures))
-
-    def _check_posterior(self) -> None:
-        posterior = [c for c in self.criteria if c.evidence == "posterior"]
-        if len({c.losses for c in posterior}) > 1:
-            raise fail("losses_differ", rule=self.id)
-        for name, default in POSTERIOR_DEFAULTS.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, default)  # shown even where left at default
-        for name in ("p_no", *POSTERIOR_DEFAULTS):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 <= value < 1:
-                raise fail("knob", rule=self.id, field=name, value=repr(value))
-        if self.p_no >= self.losses.threshold:
-            raise fail("p_no", rule=self.id, p_no=self.p_no, threshold=self.losses.threshold)
 
     @classmethod
     def preset(cls, name: str, *, connective: str | None = None) -> Criteria:
@@ -180,9 +59,7 @@ class Criteria:
         SpecificationError
             If there is no such preset (the nearest ids are named), or the connective is missing.
         """
-        from resilience.detection.rules.files import find_preset
-
-        return find_preset(name, connective)
+        return cls(**preset_fields(name, connective))
 
     @classmethod
     def from_toml(cls, path: str | Path) -> tuple[Criteria, ...]:
@@ -193,34 +70,20 @@ class Criteria:
         SpecificationError
             If the file is missing, is not TOML, or a rule is not well formed.
         """
-        from resilience.detection.rules.files import read_rules
+        return tuple(cls(**own) for own in read_fields(path))
 
-        return read_rules(path)
+    @classmethod
+    def from_text(cls, content: str, place: str = "criteria") -> tuple[Criteria, ...]:
+        """Return all rules of the text of a criteria file; ``place`` names it in errors."""
+        return tuple(cls(**own) for own in fields_of_text(content, place))
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Criteria:
         """Return a rule from the mapping that `to_dict` gives."""
-        from resilience.detection.rules.files import rule_from
-
-        return rule_from(record, str(record.get("id", "rule")))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the rule as plain data, as it would stand in a file."""
-        defaults = {f.name: f.default for f in fields(self)}
-        own = {
-            f.name: getattr(self, f.name)
-            for f in fields(self)
-            if f.name != "criteria" and getattr(self, f.name) != defaults[f.name]
-        }
-        own = {k: list(v) if isinstance(v, tuple) else v for k, v in own.items()}
-        if self.reads_counts:
-            own["procedures"] = list(self.procedures) or "all"
-        return {**own, "criterion": [c.to_dict() for c in self.criteria]}
+        return cls(**rule_fields(record, str(record.get("id", "rule"))))
 
     def to_toml(self) -> str:
         """Return the rule as the text of a criteria file."""
-        from resilience.detection.rules.files import toml_text
-
         return toml_text(self.to_dict())
 
     def amend(self, name: str | None = None, /, **changes: object) -> Criteria:
@@ -255,6 +118,8 @@ class Criteria:
         }
         if set(values) & set(BOUNDS):
             values = {**dict.fromkeys(BOUNDS), **values}
+            if values["between"] is None:
+                values.setdefault("open_above", False)
         if "evidence" in values and values["evidence"] != "interval":
             values.setdefault("level", None)
         changed = tuple(replace(c, **values) if c.name == name else c for c in self.criteria)
@@ -320,59 +185,92 @@ class Criteria:
             found.append(replace(rule, id=f"{self.id}[{tag}]") if tag else rule)
         return tuple(found)
 
-    @property
-    def is_posterior(self) -> bool:
-        """Whether the verdict is taken from a posterior probability."""
-        return any(c.evidence == "posterior" for c in self.criteria)
+    def validate(
+        self,
+        *,
+        tables: Mapping[str, Iterable[str]] | None = None,
+        years: Iterable[int] | None = None,
+        procedures: Iterable[str] | None = None,
+    ) -> Self:
+        """Return the rule itself if it can hold, and can be judged from these data.
 
-    @property
-    def joint_criteria(self) -> tuple[Criterion, ...]:
-        """Posterior criteria on effect and context, which are judged jointly."""
-        return tuple(c for c in self.criteria if c.evidence == "posterior" and c.column != SHARE)
+        A rule that exists is well formed; this asks whether it makes sense: no criteria that
+        exclude or repeat each other, no bound that is always or never met, and, where they are
+        given, tables, years and procedures that hold what the rule reads.
 
-    @property
-    def reads_counts(self) -> bool:
-        """Whether a criterion is formed from counts of marks."""
-        return any(c.column == SHARE for c in self.criteria)
+        Parameters
+        ----------
+        tables : mapping of str to columns, optional
+            Columns of the tables for `detect_schools` (``effects``, ``scores``, ``counts``,
+            ``school_years``, ``schools``) or of ``pupils``; a DataFrame stands for its columns.
+        years : iterable of int, optional
+            Years there are.
+        procedures : iterable of str, optional
+            Procedures there are.
 
-    @property
-    def losses(self) -> LossRule:
-        """Losses of the rule: those of its posterior criteria."""
-        chosen = [c for c in self.criteria if c.evidence == "posterior"]
-        return chosen[-1].losses if chosen else LossRule(false_positive=1, false_negative=1)
-
-    def title(self, lang: str = "en") -> str:
-        """Return the heading in the reader's language."""
-        return self.wording.localized(check_language(lang))
-
-    @property
-    def wording(self) -> Bilingual:
-        """The heading in both languages."""
-        return Bilingual(self.title_en, self.title_ru)
-
-    def validate(self) -> Criteria:
-        """Return the rule itself; a rule that exists has passed every check."""
+        Raises
+        ------
+        SpecificationError
+            Naming every problem found.
+        """
+        check_rule(self, tables=tables, years=years, procedures=procedures)
         return self
 
     def describe(self, lang: str = "en") -> str:
         """Return the rule in plain words, every value included."""
-        from resilience.detection.rules.wording import describe_rule
+        return describe_rule(self, check_language(lang))
 
-        return describe_rule(self, lang)
+    def diff(self, other: Rule, lang: str = "en") -> pd.DataFrame:
+        """Return what another version changes.
 
-    def diff(self, other: Criteria) -> dict[str, tuple[Any, Any]]:
-        """Return what differs: ``{field or criterion.field: (here, there)}``."""
-        here, there = _flat(self), _flat(other)
-        keys = [*here, *(k for k in there if k not in here)]
-        return {k: (here.get(k), there.get(k)) for k in keys if here.get(k) != there.get(k)}
+        Parameters
+        ----------
+        other : Criteria
+            The newer version.
+        lang : {"en", "ru"}
+            Language of labels and values.
 
-    def __iter__(self) -> Iterator[Criterion]:
-        return iter(self.criteria)
+        Returns
+        -------
+        DataFrame
+            ``rule_id criterion field field_label old_value new_value change``: one row per field
+            that differs and one per criterion added or removed (then ``field`` is empty);
+            ``criterion`` is empty for fields of the rule.  Values are texts as in a file.
+        """
+        return compare_rules([self], [other], lang)
 
+    @classmethod
+    def diff_files(cls, old: str | Path, new: str | Path, lang: str = "en") -> pd.DataFrame:
+        """Return what a newer criteria file changes: the table of `diff`, rules paired by id.
 
-def _flat(rule: Criteria) -> dict[str, Any]:
-    record = rule.to_dict()
-    flat = {k: v for k, v in record.items() if k != "criterion"}
-    for criterion in record["criterion"]:
-        flat |= {f"{criterion['name']}.{k}": v for k, v in criterion.items() if k != "name"}
-    return flat
+        A rule that is only in one of the files is one row with empty ``criterion`` and ``field``.
+        """
+        return compare_rules(cls.from_toml(old), cls.from_toml(new), lang)
+
+    @classmethod
+    def presets(cls, lang: str = "en") -> pd.DataFrame:
+        """Return the table of all rules that ship.
+
+        Returns
+        -------
+        DataFrame
+            ``rule_id rule_version rule_status rule_unit rule_target rule_title reference``, by id.
+        """
+        return table_of_rules([cls.preset(name) for name in preset_ids()], lang)
+
+    @staticmethod
+    def json_schema(lang: str = "en") -> dict[str, Any]:
+        """Return the JSON Schema (2020-12) of criteria files, for editors.
+
+        Every field with its type, its options, its range and a description in words.
+        """
+        return rules_schema(check_language(lang))
+
+    @staticmethod
+    def save_json_schema(path: str | Path, lang: str = "en") -> Path:
+        """Write the JSON Schema of criteria files and return its path.
+
+        An editor with a TOML extension uses it where the file's first line is
+        ``#:schema ./criteria.schema.json``.
+        """
+        return write_schema(path, check_language(lang))

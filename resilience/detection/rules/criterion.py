@@ -13,7 +13,17 @@ from resilience.references import reference_keys
 from resilience.stats.decisions import LossRule
 from resilience.validation import check_choice, nearest_names
 
-__all__ = ["BOUNDS", "EFFECT", "INDEX", "SHARE", "Criterion", "Status", "check_reference", "fail"]
+__all__ = [
+    "BOUNDS",
+    "EFFECT",
+    "INDEX",
+    "SHARE",
+    "Criterion",
+    "Status",
+    "check_reference",
+    "fail",
+    "is_flag",
+]
 
 Scale = Literal["value", "quantile", "z", "probability"]
 Evidence = Literal["point", "interval", "posterior"]
@@ -38,8 +48,19 @@ def check_reference(owner: str, reference: str) -> None:
         raise fail("reference", criterion=owner, key=repr(reference), nearest=near)
 
 
+def is_flag(name: str) -> bool:
+    """Whether a column holds yes or no."""
+    return name in column_names() and column(name).kind == "flag"
+
+
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+
+
+def _percent(value: float) -> dict[str, object]:
+    """Return the value read as a per cent beside its fraction; for other values an example."""
+    percent = value if 1 < value <= 100 else 30
+    return {"value": value, "percent": f"{percent:g}", "fraction": f"{percent / 100:.2f}"}
 
 
 def check_count(owner: str, name: str, value: object) -> None:
@@ -165,12 +186,17 @@ class Criterion:
         if len(ends) == 2 and not ends[0] < ends[1]:
             raise fail("between", criterion=self.name, value=list(ends))
         kind = column(self.column).kind
+        asks = (self.direction, float(ends[0]), self.scale)
+        if kind == "flag" and asks not in (("at_least", 1.0, "value"), ("at_most", 0.0, "value")):
+            raise fail("flag_bound", criterion=self.name, column=self.column)
+        if self.scale == "probability" and kind not in ("share", "probability"):
+            raise fail("probability_scale", criterion=self.name, column=self.column)
         for value in ends:
             if self.scale == "quantile" and not 0 <= value <= 1:
-                raise fail("quantile", criterion=self.name, value=value)
+                raise fail("quantile", criterion=self.name, **_percent(value))
             share = self.scale == "probability" or kind in ("share", "probability")
             if self.scale in ("value", "probability") and share and not 0 <= value <= 1:
-                raise fail("share", criterion=self.name, value=value)
+                raise fail("share", criterion=self.name, **_percent(value))
         if not _is_number(self.floor) or self.floor < 0:
             raise fail("number", criterion=f"{self.name}.floor", value=repr(self.floor))
 
