@@ -1,0 +1,1 @@
+"""Lists over the years: status of schools, what chance does to lists, and next year's list."""
