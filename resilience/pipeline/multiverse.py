@@ -138,19 +138,15 @@ def multiverse(
         {**one.levels, "index": name, **levels} for one, name in pairs for levels in chosen.levels
     ]
     lists, probabilities = _assembled(factors, cells, found)
-    notes = (
-        *models.notes,
-        *chosen.notes,
-        *_capped(
-            [n for one in models.fitted for n in one.notes] + [n for a in found for n in a.notes]
-        ),
-    )
-    _warn(lists)
+    single = [n for one in models.fitted for n in one.notes] + [n for a in found for n in a.notes]
+    weak = _weaknesses(lists)
+    for note in weak:
+        warnings.warn(WeakDataWarning(note), stacklevel=2)
     return MultiverseResults(
         lists=lists,
         probabilities=probabilities,
         rules=chosen.rules,
-        notes=notes,
+        notes=(*models.notes, *chosen.notes, *weak, *_capped(single)),
         n_fits=models.n_fits,
         n_passes=models.n_passes,
     )
@@ -307,12 +303,12 @@ def _capped(notes: list[Bilingual]) -> list[Bilingual]:
     return [*distinct[:MOST_NOTES], text("multiverse.further_notes", n=rest)]
 
 
-def _warn(lists: ListArray) -> None:
-    worked = lists.worked
+def _weaknesses(lists: ListArray) -> list[Bilingual]:
+    """Return what is to be warned of: failed specifications, answers for want of data."""
+    worked, found = lists.worked, []
     if not worked.all():
-        note = text("multiverse.note_failed", n=int((~worked).sum()), of=len(worked))
-        warnings.warn(WeakDataWarning(note), stacklevel=3)
+        found.append(text("multiverse.note_failed", n=int((~worked).sum()), of=len(worked)))
     unknown = float((lists.answers[worked] < 0).mean()) if worked.any() else 0.0
     if unknown > MOST_UNKNOWN:
-        note = text("multiverse.many_unknown", share=f"{100 * unknown:.0f}")
-        warnings.warn(WeakDataWarning(note), stacklevel=3)
+        found.append(text("multiverse.many_unknown", share=f"{100 * unknown:.0f}"))
+    return found

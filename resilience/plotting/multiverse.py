@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, check_language, text
@@ -174,7 +175,7 @@ def _draw_sizes(
         text("plots_multiverse.specifications", n=len(ordered)).localized(lang), fontsize=8.5
     )
     panel.tick_params(labelbottom=False, bottom=False)
-    write_numbers(panel, lang, axes="y")
+    panel.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
 
 
 def _width(n: int) -> float:
