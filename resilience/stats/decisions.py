@@ -196,6 +196,7 @@ def power_to_detect(
     bound: float,
     alternative: float,
     threshold: ArrayLike,
+    passing: float = 0.0,
 ) -> Floats:
     r"""Return the probability that a school truly at ``alternative`` would get a yes.
 
@@ -211,6 +212,8 @@ def power_to_detect(
         δ and u_alt > δ, in units of the effect.
     threshold : float or array_like
         p*, one or one per school.
+    passing : float
+        Variance added to that of the posterior, :math:`s^2`: σ_v² for the effect of a year to come.
 
     Raises
     ------
@@ -221,22 +224,28 @@ def power_to_detect(
         raise SpecificationError(text("decisions.alternative", value=alternative, bound=bound))
     A = np.asarray(precision, dtype=float)
     reliability = effect_sd**2 * A / (1 + effect_sd**2 * A)
-    s = effect_sd * np.sqrt(1 - reliability)
+    s = np.sqrt(effect_sd**2 * (1 - reliability) + passing)
     z = special.ndtri(np.asarray(threshold, dtype=float))
     with np.errstate(divide="ignore", invalid="ignore"):
         gap = (reliability * alternative - bound - z * s) * np.sqrt(A) / reliability
     # without data the prior decides, the same way for every school
-    prior = np.where(bound + z * effect_sd <= 0, np.inf, -np.inf)
+    prior = np.where(bound + z * np.sqrt(effect_sd**2 + passing) <= 0, np.inf, -np.inf)
     return np.asarray(special.ndtr(np.where(reliability > 0, gap, prior)))
 
 
 def critical_reliability(
-    *, effect_sd: float, bound: float, alternative: float, threshold: ArrayLike
+    *,
+    effect_sd: float,
+    bound: float,
+    alternative: float,
+    threshold: ArrayLike,
+    passing: float = 0.0,
 ) -> Floats:
     r"""Return the reliability at which a school at ``alternative`` gets a yes every second time.
 
-    Solves :math:`\lambda u_{alt} - \delta = z_{p^*}\sigma_u\sqrt{1-\lambda}`, a quadratic equation
-    in :math:`\sqrt{1-\lambda}`; 1 where even perfect data would not do, 0 where none are needed.
+    Solves :math:`\lambda u_{alt} - \delta = z_{p^*}\sqrt{\sigma_u^2(1-\lambda) + \tau^2}`, a
+    quadratic equation in the root, :math:`\tau^2` what passes with the year asked for; 1 where even
+    perfect data would not do, 0 where none are needed.
 
     Parameters
     ----------
@@ -244,13 +253,18 @@ def critical_reliability(
         σ_u, δ and u_alt.
     threshold : float or array_like
         p*, one or one per school.
+    passing : float
+        τ²; 0 for a lasting effect.
     """
     slope = special.ndtri(np.asarray(threshold, dtype=float)) * effect_sd
     room = alternative - bound
     if room <= 0 or alternative <= 0:
         return np.ones_like(slope)
+    # with y the root over σ_u: u_alt(1 + τ²/σ_u² − y²) − δ = slope·y, and λ = 1 + τ²/σ_u² − y²
+    extra = passing / effect_sd**2 if passing > 0 else 0.0
+    room += alternative * extra
     root = (-slope + np.sqrt(slope**2 + 4.0 * alternative * room)) / (2.0 * alternative)
-    return np.asarray(1.0 - np.clip(root, 0.0, 1.0) ** 2)
+    return np.asarray(np.clip(1.0 + extra - root**2, 0.0, 1.0))
 
 
 def _critical_precision(reliability: ArrayLike, effect_sd: float) -> Floats:

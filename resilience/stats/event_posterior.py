@@ -10,7 +10,7 @@ events such as "better than δ in at least k of T years" are counted over draws.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -315,7 +315,7 @@ def _draws(
     model: YearModel,
     own: tuple[Floats, Floats],
     school: int,
-    normal: object,
+    normal: Callable[[int | tuple[int, int]], Floats],
     n_draws: int,
 ) -> tuple[Floats, Floats, Floats]:
     """Return draws of u, of v in every year, and of c."""
@@ -325,7 +325,6 @@ def _draws(
     total, sums = ones.sum(), ones @ d
     variance = q2 / (1.0 + b**2 * q2 * total)
     shift = b * variance * sums
-    assert callable(normal)
     c_off = shift + np.sqrt(variance) * normal(n_draws)  # c − a
     T = len(data.years)
     Q = np.zeros((T + 1, T + 1))
@@ -367,11 +366,11 @@ def frechet_bounds(probabilities: Floats, at_least: int) -> tuple[Floats, Floats
     upper = _upper(p, at_least)
     # at least m of K unless at least K − m + 1 of the complements
     lower = 1.0 - _upper(1.0 - p[:, ::-1], K - at_least + 1)
-    return np.maximum(lower, 0.0), upper
+    return np.asarray(np.maximum(lower, 0.0)), upper
 
 
 def _upper(ascending: Floats, m: int) -> Floats:
     sums = np.cumsum(ascending, axis=1)
     K = ascending.shape[1]
     ratios = [sums[:, K - j - 1] / (m - j) for j in range(m)]
-    return np.minimum(np.min(ratios, axis=0), 1.0)
+    return np.asarray(np.minimum(np.min(ratios, axis=0), 1.0))

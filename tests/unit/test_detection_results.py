@@ -18,6 +18,8 @@ SCHOOLS = [
     "rule_id",
     "verdict",
     "probability",
+    "probability_from",
+    "probability_to",
     "probability_policy",
     "probability_effect",
     "probability_adverse",

@@ -41,6 +41,8 @@ FEWEST_SCHOOLS = 20
 MOST_UNKNOWN = 0.10
 NUMBERS = (
     "probability",
+    "probability_from",
+    "probability_to",
     "probability_policy",
     "probability_effect",
     "probability_adverse",
@@ -87,7 +89,8 @@ def detect_schools(
         ``persistent``, ``transient``, ``residual`` (squared outcome units), which say how many
         pupils and years are needed; ``context_slope`` (outcome units per index point, not
         attenuated) where the index is a covariate of the model behind the effects, so that they
-        stand off its line already.
+        stand off its line already; ``lag_correlation`` of transient effects from one year to the
+        next (0 by default); ``subject_correlation`` of a pupil's residuals in two subjects (.5).
 
     Returns
     -------
@@ -203,7 +206,7 @@ def _apply(tables: Tables, rule: Criteria) -> _Applied:
             "verdict": verdict.astype(str),
             **columns,
             "in_fdr_list": _fdr_list(columns, rule, eligible),
-            "target": pd.Series([_target(rule, joint)] * n, dtype=object),
+            "target": pd.Series([joint.target if joint is not None else ""] * n, dtype=object),
             "certainty": _certainty(rule, found, answers, outside),
             "reason": pd.Series(reason, dtype=object),
         }
@@ -314,12 +317,6 @@ def _selective(tables: Tables, rule: Criteria) -> Flags:
             )
         )
     return np.asarray(chosen.isin([True]).to_numpy(dtype=bool))
-
-
-def _target(rule: Criteria, joint: PosteriorVerdict | None) -> Bilingual | str:
-    if joint is None or not joint.target:
-        return ""
-    return text(f"detection.target_{joint.target}")
 
 
 def _certainty(

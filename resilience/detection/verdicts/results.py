@@ -70,10 +70,10 @@ class DetectionResults(Results):
     Attributes
     ----------
     schools : DataFrame
-        ``school_id rule_id verdict probability probability_policy probability_effect
-        probability_adverse threshold effect_net effect_net_sd power_to_detect years_needed
-        pupils_needed expected_loss list_fdr in_fdr_list target certainty reason``: one row per
-        school and rule.
+        ``school_id rule_id verdict probability probability_from probability_to probability_policy
+        probability_effect probability_adverse threshold effect_net effect_net_sd power_to_detect
+        years_needed pupils_needed expected_loss list_fdr in_fdr_list target certainty reason``: one
+        row per school and rule.
     criteria : DataFrame
         ``school_id rule_id criterion value threshold scale probability verdict reason reference``:
         one row per school, rule and criterion.
@@ -86,7 +86,7 @@ class DetectionResults(Results):
         rule: ``school_id rule_id context_index context_shrunken context_error gate context_sign
         effect reliability line_level line_slope residual_mean precision context_slope
         effect_variance shrinkage delta effect_sign alternative probability_adverse probability
-        threshold p_no power_to_detect n_pupils n_years``.
+        threshold p_no power_to_detect n_pupils n_years transient_variance``.
     long_run : DataFrame
         Long-run failing shares behind rules that pool counts, one row per school, rule and
         procedure: ``school_id rule_id procedure n_participants n_below_minimum long_run_share

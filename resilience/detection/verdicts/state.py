@@ -18,8 +18,11 @@ from resilience.detection.rules.criteria import Criteria
 from resilience.detection.rules.criterion import Criterion
 from resilience.detection.rules.wording import printed
 from resilience.detection.verdicts.tables import Tables
+from resilience.detection.verdicts.yearly import asks_years, read_yearly
+from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.stats.effect_line import variance_off_the_line
+from resilience.stats.event_posterior import YearModel, YearResiduals
 from resilience.stats.percentiles import percentiles
 from resilience.stats.weighted_line import weighted_line
 from resilience.validation import check_columns
@@ -62,6 +65,10 @@ class State:
         Coverage and reliability of the index suffice.
     n_pupils, n_years : ndarray
         Data behind the effect.
+    transient : float
+        σ_v²; NaN where it is not known and not needed.
+    yearly : (YearResiduals, YearModel) or None
+        Yearly residuals off the line, where the rule needs them.
     persistent : bool
         False where all effects rest on one year.
     notes : tuple of Bilingual
@@ -83,26 +90,48 @@ class State:
     trusted: Flags
     n_pupils: Floats
     n_years: Floats
+    transient: float
+    yearly: tuple[YearResiduals, YearModel] | None
     persistent: bool
     notes: tuple[Bilingual, ...]
 
 
-def read_state(tables: Tables, rule: Criteria, adversity: Criterion | None) -> State:
-    """Read effects and, where the rule has a context criterion, the index.
+def read_state(
+    tables: Tables,
+    rule: Criteria,
+    better: Criterion,
+    adversity: Criterion | None,
+    *,
+    subject: str | None = None,
+) -> State:
+    """Read effects or yearly residuals and, where the rule has a context criterion, the index.
 
     Raises
     ------
     DataError
         If a table lacks a column that the posterior needs.
+    SpecificationError
+        If next year's effect is asked for and the transient variance is not known.
     """
-    table = tables.need("effects", rule.id)
-    columns = ["conditional_sd", "reliability", "n_pupils", "n_years"]
-    check_columns(table, columns, table="effects")
-    effects = tables.latest("effects", rule.id)
-    residual, precision, variance = _unshrunken(tables, effects)
+    yearly = None
+    if asks_years(tables, better):
+        yearly = read_yearly(tables, rule, subject)
+        effects = _with_expectation(tables, yearly.effects(tables.school_ids))
+        given, transient = yearly.model.persistent, yearly.model.transient
+    else:
+        table = tables.need("effects", rule.id)
+        columns = ["conditional_sd", "reliability", "n_pupils", "n_years"]
+        check_columns(table, columns, table="effects")
+        effects = tables.latest("effects", rule.id)
+        given = tables.variances.get("persistent", float("nan"))
+        transient = tables.variances.get("transient", float("nan"))
+        if better.years == "next_year" and np.isnan(transient):
+            raise SpecificationError(text("events.needs_transient", rule=rule.id))
+    residual, precision, variance = _unshrunken(effects, given)
     n_pupils, n_years = (effects[c].to_numpy(dtype=float) for c in ("n_pupils", "n_years"))
     persistent = bool(np.nanmax(n_years, initial=0.0) > 1)
     notes: list[Bilingual] = [] if persistent else [text("detection.this_year")]
+    notes += yearly.notes if yearly is not None else ()
     notes += _heavy_tails(residual, precision, variance)
     n = len(residual)
     own: dict[str, Any] = {
@@ -118,6 +147,12 @@ def read_state(tables: Tables, rule: Criteria, adversity: Criterion | None) -> S
         gate = realised_gate(own["shrunken"], adversity)
         line = _off_the_line(tables, effects, residual, precision, own, variance)
         notes += line.notes
+    by_year = None
+    if yearly is not None:
+        shift = line.level + line.slope_left * own["shrunken"]
+        by_year = yearly.off_the_line(
+            shift, line.variance, own["shrunken"], own["context_variance"], line.slope
+        )
     return State(
         residual=line.residual,
         precision=precision,
@@ -130,19 +165,28 @@ def read_state(tables: Tables, rule: Criteria, adversity: Criterion | None) -> S
         slope=line.slope,
         n_pupils=n_pupils,
         n_years=n_years,
+        transient=transient,
+        yearly=by_year,
         persistent=persistent,
         notes=tuple(notes),
         **own,
     )
 
 
-def _unshrunken(tables: Tables, effects: pd.DataFrame) -> tuple[Floats, Floats, float]:
-    """Return d̄ and A of each school and σ_u²."""
+def _with_expectation(tables: Tables, effects: pd.DataFrame) -> pd.DataFrame:
+    """Add the expected means of the table of effects, if there is one: they may hold the index."""
+    if tables.effects is None or "expected_mean" not in tables.effects.columns:
+        return effects
+    expected = tables.effects.set_index("school_id")["expected_mean"]
+    return effects.assign(expected_mean=expected.reindex(effects.index))
+
+
+def _unshrunken(effects: pd.DataFrame, variance: float) -> tuple[Floats, Floats, float]:
+    """Return d̄ and A of each school and σ_u², from the rows themselves where it is NaN."""
     effect, trust, spread = (
         effects[c].to_numpy(dtype=float) for c in ("effect", "reliability", "conditional_sd")
     )
     inside = (trust > 0) & (trust < 1) & (spread > 0)
-    variance = tables.variances.get("persistent", float("nan"))
     if np.isnan(variance):
         own = spread[inside] ** 2 / (1 - trust[inside])
         variance = float(np.median(own)) if inside.any() else 0.0

@@ -26,7 +26,14 @@ from resilience.validation import (
 __all__ = ["Found", "Tables", "blank", "gather"]
 
 Floats = NDArray[np.float64]
-VARIANCES = ("persistent", "transient", "residual", "context_slope")
+VARIANCES = (
+    "persistent",
+    "transient",
+    "residual",
+    "context_slope",
+    "lag_correlation",
+    "subject_correlation",
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,7 +47,8 @@ class Tables:
     effects, scores, counts, school_years, schools : DataFrame or None
         The binding tables; counts are added up over classes.
     variances : mapping
-        ``persistent``, ``transient``, ``residual``, ``context_slope``; may be empty.
+        ``persistent``, ``transient``, ``residual``, ``context_slope``, ``lag_correlation``,
+        ``subject_correlation``; may be empty.
     cache : dict
         What several rules of one call share: a fitted model of the counts.
     """
@@ -157,6 +165,13 @@ def gather(
             "context_coverage": (0.0, 1.0 + 1e-9),
         }
         _check_range(read["scores"], "scores", bounds, gaps=True)
+    if read["school_years"] is not None:
+        bounds = {
+            "residual": (-np.inf, np.inf),
+            "sampling_variance": (0.0, np.inf),
+            "n_pupils": (0.0, np.inf),
+        }
+        _check_range(read["school_years"], "school_years", bounds, gaps=True)
     if read["counts"] is not None:
         read["counts"] = _added_up(read["counts"])
     return Tables(
@@ -282,6 +297,8 @@ def _checked_variances(variances: Mapping[str, float]) -> dict[str, float]:
             raise SpecificationError(text("detection.variance_name", name=repr(name), nearest=near))
         if np.isinf(value) or (value < 0 and name != "context_slope"):
             raise SpecificationError(text("detection.variance", name=name, value=value))
+        if name.endswith("_correlation") and not 0 <= value < 1:
+            raise SpecificationError(text("events.correlation", name=name, value=value))
     # models of published means cannot tell every part and say NaN: not known
     return {k: float(v) for k, v in variances.items() if not np.isnan(v)}
 

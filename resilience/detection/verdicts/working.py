@@ -44,6 +44,7 @@ WORKING = (
     "power_to_detect",
     "n_pupils",
     "n_years",
+    "transient_variance",
 )
 
 
