@@ -17,7 +17,7 @@ from resilience.i18n import Bilingual, check_language, text
 from resilience.results import Results
 from resilience.validation import check_columns, nearest_names, shorten
 
-__all__ = ["KEY", "ROUNDING", "RiskProfileResults", "at_or_above"]
+__all__ = ["KEY", "ROUNDING", "RiskProfileResults", "at_or_above", "check_count", "joined"]
 
 Floats = NDArray[np.float64]
 
@@ -92,28 +92,7 @@ class RiskProfileResults(Results):
         SpecificationError
             If ``data`` holds one of the columns already.
         """
-        return _joined(data, self.schools)
-
-    def for_rules(self, schools: pd.DataFrame, *, at_least: int) -> pd.DataFrame:
-        """Return the table of schools with ``n_high_factors`` as a rule on it may read it.
-
-        A criterion ``n_high_factors >= at_least`` knows only numbers and gaps.  Where the unknown
-        factors of a school could still reach the number the column is therefore missing: the rule
-        then answers "insufficient data" and not "no".
-
-        Parameters
-        ----------
-        schools : DataFrame
-            ``school_id year`` and further columns.
-        at_least : int
-            The number of the criterion.
-        """
-        _check_count(at_least, "at_least", len(self.definition))
-        own = self.schools
-        certain = own["n_high_factors"].to_numpy(dtype=float)
-        open_ = (certain < at_least) & (certain + own["n_unknown_factors"] >= at_least)
-        column_ = own[KEY].assign(n_high_factors=np.where(open_, np.nan, certain))
-        return _joined(schools, column_)
+        return joined(data, self.schools)
 
     def eliminated(self, year: int | None = None) -> pd.DataFrame:
         """Return which high factors of the year before were high no longer, on the same items.
@@ -297,7 +276,8 @@ def at_or_above(score: Floats, cut: float) -> NDArray[np.bool_]:
     return np.asarray(np.nan_to_num(score, nan=-1.0) >= cut - ROUNDING)
 
 
-def _joined(data: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
+def joined(data: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
+    """Return ``data`` with further columns by school and year, rows and index as they were."""
     check_columns(data, KEY, table="data")
     taken = [c for c in own.columns if c not in KEY and c in data.columns]
     if taken:
@@ -306,7 +286,8 @@ def _joined(data: pd.DataFrame, own: pd.DataFrame) -> pd.DataFrame:
     return merged.set_axis(data.index, axis=0)
 
 
-def _check_count(value: object, argument: str, most: int) -> None:
+def check_count(value: object, argument: str, most: int) -> None:
+    """Raise unless the value is a whole number from 1 to ``most``."""
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or not 1 <= value <= most:  # type: ignore[operator]  # an integer, as checked
         raise SpecificationError(

@@ -1,4 +1,4 @@
-"""Resource risks, the risk zone, and the share of schools whose risks were eliminated."""
+"""The risk zone: schools near the low-result rule, or at risk of it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.detection.risk_results import KEY, RiskProfileResults
+from resilience.detection.risk_resources import check_schools, flag_answers
+from resilience.detection.risk_results import KEY, RiskProfileResults, check_count, joined
 from resilience.detection.verdicts.logic import NO, UNKNOWN, YES, Answers, at_least, words
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, text
@@ -24,229 +25,9 @@ from resilience.validation import (
     shorten,
 )
 
-__all__ = [
-    "RESOURCE_RISKS",
-    "eliminated_risks",
-    "elimination_shares",
-    "resource_risks",
-    "risk_zone",
-]
+__all__ = ["risk_columns", "risk_zone"]
 
 ShareOf = Literal["pooled", "any_procedure"]
-RESOURCE_RISKS = ("no_stable_internet", "too_few_computers", "teacher_shortage")
-# The measurement that can stand for each risk, and whether less of it is the risk.
-MEASURES = {
-    "no_stable_internet": ("internet_speed", True),
-    "too_few_computers": ("computers_per_pupil", True),
-    "teacher_shortage": ("vacant_share", False),
-}
-
-
-def resource_risks(
-    schools: pd.DataFrame, *, thresholds: Mapping[str, float] | None = None
-) -> pd.DataFrame:
-    """Return the three resource risks of each school, and whether it has any of them.
-
-    The documented rule names the risks and gives no thresholds.  A risk is therefore read from a
-    flag of its own name, or from a measurement with a threshold of the caller's.
-
-    Parameters
-    ----------
-    schools : DataFrame
-        One row per school and year: ``school_id year`` and, for each risk, its flag
-        (``no_stable_internet``, ``too_few_computers``, ``teacher_shortage``; gaps allowed) or its
-        measurement: ``internet_speed`` (Mbit/s), ``computers_per_pupil``, ``vacant_share`` (0..1).
-    thresholds : mapping, optional
-        By measurement: a speed or a number of computers below the threshold, or a share of vacant
-        posts at or above it, is the risk.
-
-    Returns
-    -------
-    DataFrame
-        ``school_id year no_stable_internet too_few_computers teacher_shortage hard_risk``; missing
-        where it is not known.  ``hard_risk`` is true with any risk that is known to be there, and
-        false only where all three are known to be absent.
-
-    Raises
-    ------
-    DataError
-        If no risk can be read, a flag is no flag, or a share is not in 0..1.
-    SpecificationError
-        If a threshold belongs to no measurement, or its risk comes as a flag already.
-
-    References
-    ----------
-    T12 (1.2.1-2).
-    """
-    _check_schools(schools)
-    given = dict(thresholds or {})
-    measures = {measure for measure, _ in MEASURES.values()}
-    for name, value in given.items():
-        if name not in measures:
-            raise SpecificationError(
-                text("risk.threshold_name", name=repr(name), options=", ".join(sorted(measures)))
-            )
-        number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-        if not number or not np.isfinite(value) or (name == "vacant_share" and not 0 < value <= 1):
-            raise SpecificationError(text("risk.threshold_value", name=name, value=repr(value)))
-    answers = {risk: _answers(schools, risk, given) for risk in RESOURCE_RISKS}
-    if all(found is None for found in answers.values()):
-        raise DataError(text("risk.no_resource", flags=", ".join(RESOURCE_RISKS)))
-    unknown = np.full(len(schools), UNKNOWN)
-    stack = [unknown if found is None else found for found in answers.values()]
-    table = schools[KEY].reset_index(drop=True)
-    for risk, found in zip(RESOURCE_RISKS, stack, strict=True):
-        table[risk] = _flags(found)
-    table["hard_risk"] = _flags(at_least(np.column_stack(stack), 1))
-    return table
-
-
-def _answers(schools: pd.DataFrame, risk: str, thresholds: Mapping[str, float]) -> Answers | None:
-    measure, less_is_risk = MEASURES[risk]
-    if risk in schools.columns:
-        if measure in thresholds:
-            raise SpecificationError(text("risk.threshold_twice", name=measure, flag=risk))
-        return _flag_answers(schools, risk)
-    if measure not in thresholds:
-        return None
-    check_columns(schools, [measure], table="schools")
-    check_numeric(schools, [measure], table="schools")
-    values = schools[measure].to_numpy(dtype=float, na_value=np.nan)
-    bad = np.isinf(values) | (values < 0) | ((measure == "vacant_share") & (values > 1))
-    if bad.any():
-        raise DataError(
-            text(
-                "risk.measure_range",
-                column=measure,
-                n=int(bad.sum()),
-                value=f"{values[bad][0]:g}",
-                schools=shorten(schools.loc[bad, "school_id"].astype(str)),
-            )
-        )
-    limit = thresholds[measure]
-    yes = values < limit if less_is_risk else values >= limit
-    return np.where(np.isnan(values), UNKNOWN, np.where(yes, YES, NO)).astype(np.int8)
-
-
-def _flag_answers(schools: pd.DataFrame, name: str) -> Answers:
-    series = schools[name]
-    known = series.notna().to_numpy()
-    strange = series[known][~series[known].isin([True, False])]
-    if len(strange):
-        raise DataError(
-            text("risk.flag_value", column=name, value=repr(strange.iloc[0]), n=len(strange))
-        )
-    yes = series.isin([True]).to_numpy(dtype=bool)
-    return np.where(~known, UNKNOWN, np.where(yes, YES, NO)).astype(np.int8)
-
-
-def _flags(answers: Answers) -> pd.Series[Any]:
-    """Return answers as true, false or missing, which a rule reads as 1, 0 or unknown."""
-    found = pd.Series(pd.array(answers == YES, dtype="boolean"))
-    found[answers == UNKNOWN] = pd.NA
-    return found
-
-
-def _check_schools(schools: pd.DataFrame) -> None:
-    if not isinstance(schools, pd.DataFrame):
-        raise DataError(text("risk.not_a_table", kind=type(schools).__name__))
-    check_not_empty(schools, table="schools")
-    check_columns(schools, KEY, table="schools")
-    check_finite(schools, KEY, table="schools")
-    check_unique(schools, KEY, table="schools")
-
-
-def eliminated_risks(risks: pd.DataFrame, year: int | None = None) -> pd.DataFrame:
-    """Return which resource risks of the year before were gone.
-
-    Parameters
-    ----------
-    risks : DataFrame
-        What `resource_risks` returned for at least two years, with the same thresholds.
-    year : int, optional
-        The later year; the latest by default.
-
-    Returns
-    -------
-    DataFrame
-        ``school_id year risk_factor eliminated``: a row per school and risk, and one for
-        ``hard_risk`` (all the risks of the year before gone and no other come).
-        ``not_applicable`` where the risk was not there before; ``insufficient_data`` where either
-        year is unknown.
-
-    References
-    ----------
-    T12 (1.2.6-2); the rule is a proposal.
-    """
-    names = [*RESOURCE_RISKS, "hard_risk"]
-    _check_schools(risks)
-    check_columns(risks, names, table="risks")
-    years = sorted({int(y) for y in risks["year"]})
-    last = years[-1] if year is None else year
-    if last not in years or last - 1 not in years:
-        raise DataError(text("risk.no_pair", year=repr(last), years=shorten(years, 12)))
-    wide = {t: risks[risks["year"] == t].set_index("school_id") for t in (last - 1, last)}
-    ids = wide[last - 1].index.union(wide[last].index, sort=True)
-    pieces = []
-    for name in names:
-        before, after = (
-            _flag_answers(wide[t].reindex(ids).reset_index(), name) for t in (last - 1, last)
-        )
-        answer = np.where(
-            before == NO,
-            "not_applicable",
-            np.where(
-                (before == UNKNOWN) | (after == UNKNOWN),
-                "insufficient_data",
-                np.where(after == NO, "yes", "no"),
-            ),
-        )
-        pieces.append(
-            pd.DataFrame(
-                {
-                    "school_id": ids,
-                    "year": last,
-                    "risk_factor": name,
-                    "eliminated": answer.astype(str),
-                }
-            )
-        )
-    return pd.concat(pieces, ignore_index=True)
-
-
-def elimination_shares(eliminated: pd.DataFrame) -> pd.DataFrame:
-    """Return, per risk, the share of schools in which it was eliminated.
-
-    Parameters
-    ----------
-    eliminated : DataFrame
-        ``school_id risk_factor eliminated``, from `eliminated_risks` or a profile's ``eliminated``.
-
-    Returns
-    -------
-    DataFrame
-        ``risk_factor n_at_risk_before n_eliminated n_insufficient eliminated_share reason``.  The
-        share is of the schools at risk before whose later state is known; with none it is
-        missing, and the reason says so.
-    """
-    check_columns(eliminated, ["risk_factor", "eliminated"], table="eliminated")
-    rows = []
-    for name, own in eliminated.groupby("risk_factor", sort=False):
-        answers = own["eliminated"].value_counts()
-        yes, no = int(answers.get("yes", 0)), int(answers.get("no", 0))
-        rows.append(
-            {
-                "risk_factor": name,
-                "n_at_risk_before": yes + no,
-                "n_eliminated": yes,
-                "n_insufficient": int(answers.get("insufficient_data", 0)),
-                "eliminated_share": yes / (yes + no) if yes + no else np.nan,
-                "reason": "" if yes + no else text("risk.none_at_risk"),
-            }
-        )
-    table = pd.DataFrame(rows)
-    table["reason"] = pd.Series([r["reason"] for r in rows], dtype=object)
-    return table
 
 
 def risk_zone(
@@ -309,7 +90,7 @@ def risk_zone(
     if profile is not None:
         tables["profile"] = profile.schools
     if resources is not None:
-        _check_schools(resources)
+        check_schools(resources)
         check_columns(resources, ["hard_risk"], table="resources")
         tables["resources"] = resources
     chosen = _common_year(tables, year)
@@ -333,7 +114,7 @@ def risk_zone(
         ).astype(np.int8)
     if resources is not None:
         flags = own["resources"].assign(school_id=own["resources"]["school_id"].astype(str))
-        stack["any_resource_risk"] = _flag_answers(
+        stack["any_resource_risk"] = flag_answers(
             flags.set_index("school_id").reindex(ids).reset_index(), "hard_risk"
         )
     for name in ("share_in_zone", "many_high_factors", "any_resource_risk"):
@@ -344,6 +125,57 @@ def risk_zone(
     table["reason"] = pd.Series(reasons, dtype=object)
     first = ["school_id", "year", "share_below_minimum", "share_in_zone", "n_high_factors"]
     return table[[*first, "many_high_factors", "any_resource_risk", "verdict", "reason"]]
+
+
+def risk_columns(
+    schools: pd.DataFrame,
+    *,
+    profile: RiskProfileResults | None = None,
+    high_factors: int | None = None,
+    resources: pd.DataFrame | None = None,
+) -> pd.DataFrame:
+    """Return the table of schools with ``n_high_factors`` and ``hard_risk`` as rules read them.
+
+    A criterion knows numbers and gaps.  ``hard_risk`` is therefore 1, 0 or missing, and
+    ``n_high_factors`` missing where the unknown factors of a school could still reach
+    ``high_factors``: the criterion then answers "insufficient data" and not "no".
+
+    Parameters
+    ----------
+    schools : DataFrame
+        ``school_id year`` and further columns.
+    profile : RiskProfileResults, optional
+        The risk profile, with ``high_factors``, the number the criterion asks for.
+    high_factors : int, optional
+        See ``profile``.
+    resources : DataFrame, optional
+        What `resource_risks` returned.
+
+    Raises
+    ------
+    SpecificationError
+        If nothing is given, ``high_factors`` is missing or out of range, or the table holds one of
+        the columns already.
+    """
+    if profile is None and resources is None:
+        raise SpecificationError(text("risk.zone_empty"))
+    table = schools
+    if profile is not None:
+        if high_factors is None:
+            raise SpecificationError(text("risk.zone_factors", n=len(profile.definition)))
+        check_count(high_factors, "high_factors", len(profile.definition))
+        certain = profile.schools["n_high_factors"].to_numpy(dtype=float)
+        reachable = certain + profile.schools["n_unknown_factors"].to_numpy(dtype=float)
+        undecided = (certain < high_factors) & (reachable >= high_factors)
+        own = profile.schools[KEY].assign(n_high_factors=np.where(undecided, np.nan, certain))
+        table = joined(table, own)
+    if resources is not None:
+        check_schools(resources)
+        check_columns(resources, ["hard_risk"], table="resources")
+        answers = flag_answers(resources, "hard_risk")
+        numbers = np.where(answers == UNKNOWN, np.nan, (answers == YES).astype(float))
+        table = joined(table, resources[KEY].assign(hard_risk=numbers))
+    return table
 
 
 def _bounds(share: tuple[float, float]) -> tuple[Fraction, Fraction]:

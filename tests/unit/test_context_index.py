@@ -24,6 +24,7 @@ from resilience.context.gaps import (
     gap_patterns,
     imputation_variance,
 )
+from resilience.context.panel import size_spread
 from resilience.context.ridge import (
     MULTIPLIERS,
     RidgeRows,
@@ -333,11 +334,12 @@ def test_numbers_that_repeat_every_year_fall_back_to_the_number_of_pupils() -> N
 
 
 def one_small_school() -> pd.DataFrame:
-    """Return 59 schools of 400 pupils and S000 of two, whose shares change by .05 a year."""
-    frame = region(60, 3)
+    """Return 60 schools of 400 pupils and S000 of two, whose shares change by .05 a year."""
+    frame = region(61, 3)
     frame["n_pupils"] = np.where(frame["school_id"] == "S000", 2, 400)
-    step = np.tile(np.where(np.arange(60) % 2 == 0, 0.05, -0.05), 3) * (frame["year"] - 2022)
-    frame["low_income"] = np.tile(np.linspace(0.3, 0.7, 60), 3) + step
+    step = np.tile(np.where(np.arange(61) % 2 == 0, 0.05, -0.05), 3) * (frame["year"] - 2022)
+    level = np.concatenate([[0.3], np.linspace(0.3, 0.7, 60)])
+    frame["low_income"] = np.tile(level, 3) + step
     return frame
 
 
@@ -347,8 +349,8 @@ def test_a_school_too_small_for_the_common_error_has_its_own() -> None:
     # Changes of ±.05 throughout: ½(1.4826·.05)² = .0027477, above the .25/400 = .0006 of a large
     # school.  S000 reports .25, .30 and .35 of two pupils, smoothed (.5, .6, .7 + .5)/3 = 1/3,
     # .366667, .4: variances 2/18, .366667·.633333/2 = .1161111 and .4·.6/2 = .12.
-    variance = np.full(180, 0.5 * (1.4826 * 0.05) ** 2)
-    variance[[0, 60, 120]] = [2 / 18, 0.1161111, 0.12]
+    variance = np.full(183, 0.5 * (1.4826 * 0.05) ** 2)
+    variance[[0, 61, 122]] = [2 / 18, 0.1161111, 0.12]
     d = result.items.loc[0, "base_sd"]
     error = result.scores["context_index_std_error"].to_numpy()
     # The hand computation carries seven digits.
@@ -357,7 +359,7 @@ def test_a_school_too_small_for_the_common_error_has_its_own() -> None:
     assert result.items.loc[0, "reporting_sd"] == pytest.approx(mean_square, rel=1e-6)
     # The less certain index is shrunken more.
     reliability = result.scores["context_reliability"].to_numpy()
-    assert reliability[[0, 60, 120]].max() < reliability[1:60].min()
+    assert reliability[[0, 61, 122]].max() < reliability[1:61].min()
 
 
 @pytest.mark.parametrize("transform", ["logit", "arcsine"])
@@ -366,17 +368,53 @@ def test_the_own_error_of_a_small_school_is_on_the_scale_of_the_item(transform) 
     variance = (result.scores["context_index_std_error"] * result.items.loc[0, "base_sd"] / 10) ** 2
     # One pupil of two (.5, .6 and .7 of a pupil round to 0, 1, 1): 1/(c+½) + 1/(2−c+½); 1/(4·2).
     own = [2 + 1 / 2.5, 2 / 1.5, 2 / 1.5] if transform == "logit" else [1 / 8] * 3
-    assert variance[[0, 60, 120]].tolist() == pytest.approx(own)
-    others = variance.drop([0, 60, 120])
+    assert variance[[0, 61, 122]].tolist() == pytest.approx(own)
+    others = variance.drop([0, 61, 122])
     assert others.to_numpy() == pytest.approx(others.iloc[0], rel=1e-12)  # one for all; rounding
     assert others.max() < min(own)
 
 
 def test_a_number_has_no_error_by_size() -> None:
     frame = one_small_school().rename(columns={"low_income": "remoteness_km"})
+    frame = frame[frame["school_id"] != "S000"].assign(n_pupils=np.tile(np.arange(10, 70), 3))
     result = ContextIndex.policy({"remoteness_km": -1.0}).fit(frame)
     expected = np.sqrt(0.5) * 1.4826 * 0.05 / result.items.loc[0, "base_sd"]
     assert result.scores["context_index_std_error"].to_numpy() == pytest.approx(10 * expected)
+
+
+def test_spread_of_changes_by_brute_force() -> None:
+    rng = np.random.default_rng(2)
+    n = np.exp(rng.uniform(np.log(5), np.log(900), 240))
+    change = rng.normal(size=240) * np.sqrt(0.002 + 0.4 / n)
+    change[:4] *= 30  # slips of the pen
+    telling = n > 12
+    x, y = [2 / m for m in n[telling]], list(change[telling] - np.median(change[telling]))
+    mean_log = sum(np.log(v) for v in x) / len(x)
+    found = []
+    for step in range(41):
+        h = [1 - step / 40 + step / 40 * v / np.exp(mean_log) for v in x]
+        size = [abs(d) / v**0.5 for d, v in zip(y, h, strict=True)]
+        top = 4 * sum(size) / len(size)
+        level = sum(min(s, top) for s in size) / len(size)
+        scaled = np.array([d / v**0.5 for d, v in zip(y, h, strict=True)])
+        variance = (1.4826 * np.median(np.abs(scaled - np.median(scaled)))) ** 2
+        criterion = np.log(level) + sum(np.log(v) for v in h) / len(h) / 2
+        a, b = variance * (1 - step / 40), variance * step / 40 / np.exp(mean_log)
+        found.append((criterion, a, b))
+    # The same arithmetic written out: rounding alone.
+    assert size_spread(change, 2 / n, telling) == pytest.approx(min(found)[1:], rel=1e-9)
+
+
+def test_spread_of_changes_with_one_size_is_that_of_the_deviations() -> None:
+    change = np.random.default_rng(1).normal(size=50)
+    expected = (1.4826 * np.median(np.abs(change - np.median(change)))) ** 2
+    found = size_spread(change, np.full(50, 0.02), np.ones(50, dtype=bool))
+    assert found == pytest.approx((expected, 0.0))
+    # Too few changes that tell: one spread for all sizes.
+    found = size_spread(change, np.linspace(0.001, 0.5, 50), np.arange(50) < 29)
+    assert found == pytest.approx((expected, 0.0))
+    assert size_spread(change[:9], np.full(9, 0.02), np.ones(9, dtype=bool)) == (0.0, 0.0)
+    assert size_spread(np.zeros(50), np.full(50, 0.02), np.ones(50, dtype=bool)) == (0.0, 0.0)
 
 
 def test_reliability_by_hand() -> None:
@@ -401,11 +439,18 @@ def gappy(schools) -> pd.DataFrame:
     return frame
 
 
-def error_of_changes(frame: pd.DataFrame, name: str) -> float:
-    """Return ½(1.4826·MAD)² of a share's yearly changes, the years listed in turn."""
-    by_year = frame[name].to_numpy().reshape(frame["year"].nunique(), -1)
+def error_of_changes(frame: pd.DataFrame, name: str, n_pupils: float) -> float:
+    """Return half of a + 2b/n of a share's yearly changes, the years listed in turn."""
+    n_years = frame["year"].nunique()
+    by_year = frame[name].to_numpy().reshape(n_years, -1)
+    pupils = frame["n_pupils"].to_numpy(dtype=float).reshape(n_years, -1)
     change = np.diff(by_year - np.nanmean(by_year, axis=1, keepdims=True), axis=0)
-    return 0.5 * (1.4826 * float(np.nanmedian(np.abs(change - np.nanmedian(change))))) ** 2
+    share = np.nansum(by_year * pupils, axis=0) / (pupils * ~np.isnan(by_year)).sum(axis=0)
+    people = np.tile((share * (1 - share)), (n_years - 1, 1)) * pupils[1:]
+    known = ~np.isnan(change)
+    per_pupil = (1 / pupils[1:] + 1 / pupils[:-1])[known]
+    constant, slope = size_spread(change[known], per_pupil, people[known] >= 1)
+    return constant / 2 + slope / n_pupils
 
 
 def test_one_missing_item_by_integration_of_the_joint_density(gappy) -> None:
@@ -437,7 +482,7 @@ def test_one_missing_item_by_integration_of_the_joint_density(gappy) -> None:
     for k in ("both_parents_higher_edu", "low_income"):
         n, count = row["n_pupils"], row[k] * row["n_pupils"]
         by_size = (count + 0.5) * (n - count + 0.5) / (n * (n + 1) ** 2)
-        reported.append(max(error_of_changes(gappy, k), by_size) / items.base_sd[k] ** 2)
+        reported.append(max(error_of_changes(gappy, k, n), by_size) / items.base_sd[k] ** 2)
     error = 0.2**2 * variance + (0.4 + 0.2 * slopes[0]) ** 2 * reported[0]
     error += (0.3 + 0.2 * slopes[1]) ** 2 * reported[1]
     claimed = result.scores.loc[4, "context_index_std_error"]
@@ -989,6 +1034,28 @@ def test_adverse_context_by_hand(schools) -> None:
     expected = norm.cdf((gate - a) / np.sqrt(kappa * error**2))
     assert table.loc[rows, "probability_adverse"].to_numpy() == pytest.approx(expected)
     assert table.loc[rows, "context_index_shrunken"].to_numpy() == pytest.approx(a.to_numpy())
+
+
+def test_adverse_context_at_a_fixed_gate(schools) -> None:
+    result = ContextIndex.policy(POLICY).fit(schools)
+    free = result.adverse_context(quantile=0.30)
+    for year, own in free.groupby("year"):
+        gate = own["gate"].iloc[0]
+        # About 30 % of the schools stand at or below the realised gate, which repeats.
+        assert (own["gate"] == gate).all()
+        assert (own["context_index_shrunken"] <= gate).mean() == pytest.approx(0.30, abs=1 / 60)
+        fixed = result.adverse_context(gate=float(gate))
+        same = fixed["year"] == year
+        np.testing.assert_allclose(
+            fixed.loc[same, "probability_adverse"], own["probability_adverse"]
+        )
+        assert (fixed["gate"] == gate).all()
+    wider = result.adverse_context(quantile=0.33)["probability_adverse"]
+    assert (wider >= result.adverse_context()["probability_adverse"]).all()
+    with pytest.raises(SpecificationError, match="both quantile"):
+        result.adverse_context(quantile=0.25, gate=40.0)
+    with pytest.raises(SpecificationError, match="finite"):
+        result.adverse_context(gate=float("nan"))
 
 
 def test_adverse_context_without_error_is_certain() -> None:
