@@ -109,6 +109,20 @@ ONE = {"name": "one", "column": "context_index", "at_most": 0.25}
             {"column": "effect", "at_most": 1.0, "scale": "quantile", "evidence": "posterior"},
             ["one", "1.0", "0.75"],
         ),
+        ({"column": "low_income", "at_most": 30}, ["one", "30 % ", "0.30"]),
+        ({"at_most": 25, "scale": "quantile"}, ["one", "25 % ", "0.25"]),
+        ({"subjects": "some"}, ["one", "subjects", "'some'"]),
+        ({"subjects": 0}, ["one", "subjects", "0"]),
+        ({"subjects": "all"}, ["one", "context_index"]),
+        ({"column": "share_below_minimum", "subjects": "any"}, ["one", "procedures"]),
+        ({"weight": 0}, ["one", "0"]),
+        ({"weight": float("inf")}, ["one", "inf"]),
+        ({"open_above": True}, ["one", "open_above", "at_most"]),
+        ({"at_most": None, "between": (0.1, 0.2), "open_above": 1}, ["one", "open_above", "1"]),
+        ({"years": "next_year"}, ["one", "next_year", "context_index"]),
+        ({"column": "effect", "years": "next_year"}, ["one", "next_year"]),
+        ({"column": "is_rural", "at_most": 0.5}, ["one", "is_rural", "at_least = 1"]),
+        ({"column": "n_pupils", "scale": "probability"}, ["one", "n_pupils"]),
         ({"reference": "Omsk2052"}, ["one", "'Omsk2052'", "Omsk2025"]),
         ({"name": " "}, ["' '"]),
     ],
@@ -143,6 +157,12 @@ def ordinary(**fields: object) -> dict[str, object]:
         ({"version": 1}, ["r", "version", "1"]),
         ({"procedures": "ОГЭ-МА"}, ["r", "'ОГЭ-МА'"]),
         ({"exclude_selective": "yes"}, ["r", "exclude_selective", "'yes'"]),
+        ({"exclude_flagged": 1}, ["r", "exclude_flagged", "1"]),
+        ({"exclude_flagged_vpr": "да"}, ["r", "exclude_flagged_vpr", "'да'"]),
+        ({"unit": "class"}, ["r.unit", "'class'", "pupil"]),
+        ({"needs": ("integrity_flag",)}, ["r", "integrity_flag"]),
+        ({"needs": "schools.year"}, ["r", "schools.year"]),
+        ({"combination": 0.5}, ["r", "0.5"]),
         ({"min_pupils": 0}, ["r", "min_pupils", "0"]),
         ({"year": "2025"}, ["r", "year", "'2025'"]),
         ({"reference": "Nowhere"}, ["r", "'Nowhere'"]),
@@ -204,6 +224,13 @@ def test_presets_that_are_not_there() -> None:
     with pytest.raises(SpecificationError) as caught:
         Criteria.preset("low_results_2025_or", connective="and")
     told(caught.value, "'low_results_2025_or'", "'and'")
+
+
+def test_presets_that_differ_in_a_number_no_document_gives() -> None:
+    for name in ("low_by_quantile", "persistent", "hse_split"):
+        with pytest.raises(SpecificationError) as caught:
+            Criteria.preset(name)
+        told(caught.value, repr(name), "_")
 
 
 RULE = """
