@@ -12,7 +12,7 @@ import pandas as pd
 
 from resilience.context.panel import lag_correlation
 from resilience.context.prepared import PreparedTable, prepare
-from resilience.context.reading import read_schools
+from resilience.context.reading import SchoolTable, read_schools
 from resilience.context.results import ContextIndexResults
 from resilience.context.schemes import (
     EqualWeights,
@@ -39,13 +39,15 @@ from resilience.context.variables import (
 )
 from resilience.errors import SpecificationError, WeakDataWarning
 from resilience.i18n import Bilingual, text
-from resilience.validation import check_choice, check_fraction, check_positive
+from resilience.validation import check_choice, check_fraction, check_positive, shorten
 
 __all__ = ["ContextIndex"]
 
 FEWEST_SCHOOLS = 20
 MOST_UNSCORED = 0.10
 FEWEST_FOLDS = 2
+# A zero less likely than this, at the share of the lowest twentieth, is worth a question.
+LOWEST, HARDLY = 0.05, 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -350,6 +352,34 @@ def _notes(prepared: PreparedTable, index_lag: float) -> list[Bilingual]:
     ]
     if prepared.standardised.repaired:
         notes.append(text("context.note_repaired"))
+    return notes + _suspicious_zeros(prepared)
+
+
+def _suspicious_zeros(prepared: PreparedTable) -> list[Bilingual]:
+    """Return notes on zeros that a school of its size would hardly report.
+
+    With a share as low as the lowest twentieth of the positive ones a zero among n pupils has the
+    probability (1 − x)ⁿ; below one in a thousand the cell is more likely one nobody filled in, or
+    a question that the school has no grade for.
+    """
+    table: SchoolTable = prepared.table
+    notes = []
+    for item, values in zip(prepared.items, table.values.T, strict=True):
+        positive = values[values > 0]
+        if not item.is_share or not positive.size:
+            continue
+        low = min(float(np.quantile(positive, LOWEST)), 1 - 1e-12)
+        zero = (values == 0) & (table.n_pupils * np.log1p(-low) < np.log(HARDLY))
+        if zero.any():
+            schools = table.school_id[zero].astype(str).drop_duplicates()
+            notes.append(
+                text(
+                    "context.note_zeros",
+                    column=item.name,
+                    n=int(zero.sum()),
+                    schools=shorten(schools),
+                )
+            )
     return notes
 
 

@@ -227,6 +227,12 @@ TABLES = {
         DataError,
         ["'n_pupils'", "above 0", "S05"],
     ),
+    "negative_pupils": (
+        policy,
+        lambda: changed(n_pupils={5: -12}),
+        DataError,
+        ["'n_pupils'", "above 0", "-12", "S05"],
+    ),
     "unknown_pupils": (
         policy,
         lambda: changed(n_pupils={5: np.nan}),
@@ -371,3 +377,27 @@ def test_the_first_year_without_weights_does_not_warn() -> None:
     # It is the rule of previous_years, told in notes and reasons, and no lack of data.
     result = supervised(weights="previous_years").fit(schools(60))
     assert result.scores["context_index"].isna().sum() == 60
+
+
+def test_a_structural_zero_is_questioned_and_a_gap_is_not() -> None:
+    frame = schools().assign(n_pupils=400)
+    clean = policy().fit(frame)
+    assert not any("hardly credible" in note for note in clean.notes)
+    zero = frame.copy()
+    zero.loc[[3, 33], "low_income"] = 0.0
+    result = policy().fit(zero)
+    told = [note for note in result.notes if "hardly credible" in note]
+    assert len(told) == 1
+    assert "low_income is exactly 0 in 2 school-years" in told[0]
+    assert "(S03)" in told[0]
+    assert "пропуск — это не ноль" in told[0].ru
+    # Among four pupils nobody is no surprise.
+    few = zero.assign(n_pupils=zero["n_pupils"].mask(zero["low_income"] == 0, 4))
+    assert not any("hardly credible" in note for note in policy().fit(few).notes)
+    # The empty cell: other items speak for it, and the index is not that of a favoured school.
+    empty = zero.assign(low_income=zero["low_income"].mask(zero["low_income"] == 0))
+    lenient = policy(min_coverage=0.5)
+    gap, taken = (lenient.fit(t).scores.loc[3] for t in (empty, zero))
+    assert gap["context_coverage"] == 0.5
+    assert gap["context_index"] < taken["context_index"] - 5
+    assert gap["context_index_std_error"] > taken["context_index_std_error"]
