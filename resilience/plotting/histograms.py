@@ -96,7 +96,9 @@ def plot_score_histogram(
         school = text("integrity.plot_school", school=school_id, n=n).localized(lang)
         ax.bar(scores, own / max(n, 1), width=0.86, color=color, label=school, zorder=2)
         everyone = text("integrity.plot_region", n=int(region.sum())).localized(lang)
-        ax.step(scores, region / region.sum(), where="mid", color="#222222", lw=1.1, label=everyone)
+        edges = np.arange(size + 1) - 0.5
+        line = {"color": "#222222", "lw": 1.1, "zorder": 2.5}
+        ax.stairs(region / region.sum(), edges, label=everyone, **line)
         _write_borders(ax, marks)
         ax.set_xlim(-0.8, size - 0.2)
         ax.set_ylim(0, max((own / max(n, 1)).max(), (region / region.sum()).max()) * 1.12)
@@ -105,7 +107,7 @@ def plot_score_histogram(
         ax.set_xlabel(text("integrity.plot_score").localized(lang))
         ax.set_ylabel(text("integrity.plot_share").localized(lang))
         place = ", ".join(str(year) for year in chosen)
-        ax.set_title(f"{procedure}, {place}", pad=14 if note is None else 26)
+        ax.set_title(f"{procedure}, {place}", pad=8 if note is None else 20)
         if note is not None:
             ax.text(
                 0, 1.015, note.localized(lang), transform=ax.transAxes, fontsize=8, color="#7A3B00"

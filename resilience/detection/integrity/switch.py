@@ -141,7 +141,7 @@ def _lists(table: pd.DataFrame) -> pd.DataFrame:
                 "rule_id": rule,
                 "n_with": kept + left + removed,
                 "n_without": kept + entered,
-                "n_kept": kept,
+                "n_staying": kept,
                 "n_removed": removed,
                 "n_left": left,
                 "n_entered": entered,

@@ -32,7 +32,7 @@ class IntegritySwitchResults(Results):
         list_change``; the change is ``kept``, ``left``, ``entered``, ``never listed``, and for
         schools with signs ``removed`` (was listed) or ``set aside`` (was not), in two languages.
     lists : DataFrame
-        A row per rule: ``rule_id n_with n_without n_kept n_removed n_left n_entered jaccard
+        A row per rule: ``rule_id n_with n_without n_staying n_removed n_left n_entered jaccard
         jaccard_others``; the latter among the schools without signs alone.
     everyone, cleared : DetectionResults
         Verdicts over all schools, and over those without signs.
