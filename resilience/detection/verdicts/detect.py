@@ -13,6 +13,12 @@ from numpy.typing import NDArray
 from resilience.detection.rules.criteria import Criteria
 from resilience.detection.rules.criterion import SHARE, Criterion
 from resilience.detection.verdicts.differences import CELLS, empty_cells
+from resilience.detection.verdicts.guards import (
+    check_rule,
+    flagged,
+    guard_notes,
+    selective,
+)
 from resilience.detection.verdicts.levels import judge_level
 from resilience.detection.verdicts.logic import UNKNOWN, YES, Answers, at_least, words
 from resilience.detection.verdicts.pooled import (
@@ -27,7 +33,7 @@ from resilience.detection.verdicts.results import DetectionResults
 from resilience.detection.verdicts.shares import judge_shares, share_table
 from resilience.detection.verdicts.tables import Found, Tables, blank, gather
 from resilience.detection.verdicts.working import empty_working, working_table
-from resilience.errors import DataError, SpecificationError, WeakDataWarning
+from resilience.errors import SpecificationError, WeakDataWarning
 from resilience.i18n import Bilingual, text
 from resilience.stats.decisions import list_fdr
 from resilience.validation import shorten
@@ -178,6 +184,7 @@ class _Applied:
 
 
 def _apply(tables: Tables, rule: Criteria) -> _Applied:
+    check_rule(tables, rule)
     n = len(tables.school_ids)
     columns: dict[str, Floats] = {name: np.full(n, np.nan) for name in NUMBERS}
     joint = judge_posterior(tables, rule) if rule.joint_criteria else None
@@ -188,7 +195,7 @@ def _apply(tables: Tables, rule: Criteria) -> _Applied:
     others = [c.name for c in rule.criteria if c not in rule.joint_criteria]
     answers, reason = _combined(rule, joint, [found[name] for name in others])
     gap = float(np.mean(answers == UNKNOWN if joint is None else ~joint.eligible & _blind(joint)))
-    outside = _selective(tables, rule)
+    outside, why = _left_aside(tables, rule)
     eligible = ~outside
     if joint is not None:
         columns |= joint.columns
@@ -198,7 +205,7 @@ def _apply(tables: Tables, rule: Criteria) -> _Applied:
     _add_list_columns(columns, rule, eligible)
     verdict = words(answers).astype(object)
     verdict[outside] = "not_applicable"
-    reason[outside] = blank(int(outside.sum()), text("detection.selective"))
+    reason[outside] = why[outside]
     table = pd.DataFrame(
         {
             "school_id": tables.school_ids,
@@ -240,6 +247,19 @@ def _judge(tables: Tables, rule: Criteria, criterion: Criterion) -> Found:
     return judge(tables, rule, criterion)
 
 
+def _left_aside(tables: Tables, rule: Criteria) -> tuple[Flags, NDArray[np.object_]]:
+    """Return the schools to which the rule does not apply, and why."""
+    why = blank(len(tables.school_ids))
+    outside = np.zeros(len(why), dtype=bool)
+    if rule.exclude_flagged:
+        marked = flagged(tables, rule)
+        outside |= marked
+        why[marked] = blank(int(marked.sum()), text("events.flagged"))
+    chosen = selective(tables, rule)
+    why[chosen] = blank(int(chosen.sum()), text("detection.selective"))
+    return outside | chosen, why
+
+
 def _blind(joint: PosteriorVerdict) -> Flags:
     """Schools with no effect or no index: the question cannot even be put."""
     return np.isnan(joint.columns["probability"])
@@ -249,12 +269,18 @@ def _combined(
     rule: Criteria, joint: PosteriorVerdict | None, others: Sequence[Found]
 ) -> tuple[Answers, NDArray[np.object_]]:
     """Combine the joint answer and the other criteria, and say why."""
+    beside = [c for c in rule.criteria if c not in rule.joint_criteria]
+    weights = [c.weight for c in beside]
     members = [(f.answers, f.reason) for f in others]
     if joint is not None:
         members.insert(0, (joint.answers, joint.reason))
+        weights.insert(0, max(c.weight for c in rule.joint_criteria))
     stack = np.column_stack([a for a, _ in members])
-    k = {"all": len(members), "any": 1}.get(str(rule.combination), rule.combination)
-    answers = at_least(stack, min(int(k), len(members)))
+    if isinstance(rule.combination, str):
+        # every member, or one: weights do not matter
+        answers = at_least(stack, len(members) if rule.combination == "all" else 1)
+    else:
+        answers = at_least(stack, min(rule.combination, sum(weights)), weights)
     reason = blank(len(answers))
     for row in range(len(answers)):
         agreed = [r[row] for a, r in members if a[row] == answers[row] and r[row]]
@@ -296,29 +322,6 @@ def _fdr_list(columns: Mapping[str, Floats], rule: Criteria, eligible: Flags) ->
     return inside
 
 
-def _selective(tables: Tables, rule: Criteria) -> Flags:
-    """Return the schools that a rule leaves aside because they select their pupils."""
-    none = np.zeros(len(tables.school_ids), dtype=bool)
-    if not rule.exclude_selective or tables.schools is None:
-        return none
-    if "is_selective" not in tables.schools.columns:
-        return none
-    chosen = tables.latest("schools", rule.id, rule.year)["is_selective"]
-    strange = chosen.dropna()
-    strange = strange[~strange.isin([True, False])]
-    if len(strange):
-        raise DataError(
-            text(
-                "detection.flag_value",
-                column="is_selective",
-                school=strange.index[0],
-                value=repr(strange.iloc[0]),
-                n=len(strange),
-            )
-        )
-    return np.asarray(chosen.isin([True]).to_numpy(dtype=bool))
-
-
 def _certainty(
     rule: Criteria, found: Mapping[str, Found], answers: Answers, outside: Flags
 ) -> pd.Series:
@@ -326,8 +329,10 @@ def _certainty(
     shown = blank(len(answers))
     sure = [f.certain for f in found.values() if f.certain is not None]
     if sure and len(sure) == len(rule.criteria):
-        k = {"all": len(sure), "any": 1}.get(str(rule.combination), rule.combination)
-        certain = at_least(np.column_stack(sure), int(k)) == YES
+        weights = [c.weight for c in rule.criteria]
+        k = {"all": sum(weights), "any": min(weights)}.get(str(rule.combination))
+        k = float(rule.combination) if k is None else k
+        certain = at_least(np.column_stack(sure), k, weights) == YES
         for row in np.flatnonzero((answers == YES) & ~outside):
             shown[row] = text("detection.certain" if certain[row] else "detection.possible")
     return pd.Series(shown, dtype=object)
@@ -335,7 +340,7 @@ def _certainty(
 
 def _notes(tables: Tables, rule: Criteria) -> list[Bilingual]:
     """Say which procedures counted, and which guard could not be applied."""
-    notes = []
+    notes: list[Bilingual] = []
     if rule.reads_counts:
         table = share_table(tables, rule)
         firsts = [first_year(c, table.last) for c in rule.criteria if is_pooled(c)]
@@ -350,10 +355,7 @@ def _notes(tables: Tables, rule: Criteria) -> list[Bilingual]:
                 **own,
             )
         )
-    if rule.exclude_selective and (
-        tables.schools is None or "is_selective" not in tables.schools.columns
-    ):
-        notes.append(text("detection.selection_unknown"))
+    notes += guard_notes(tables, rule)
     return notes
 
 
@@ -361,9 +363,6 @@ def _lines(tables: Tables, rule: Criteria, found: Mapping[str, Found]) -> pd.Dat
     pieces = []
     for criterion in rule.criteria:
         line = found[criterion.name]
-        counted = criterion.column == SHARE and (
-            criterion.evidence == "point" or is_pooled(criterion)
-        )
         pieces.append(
             pd.DataFrame(
                 {
@@ -372,7 +371,7 @@ def _lines(tables: Tables, rule: Criteria, found: Mapping[str, Found]) -> pd.Dat
                     "criterion": criterion.name,
                     "value": line.value,
                     "threshold": line.threshold,
-                    "scale": "procedures" if counted else criterion.scale,
+                    "scale": _scale(criterion),
                     "probability": line.probability,
                     "verdict": words(line.answers),
                     "reason": pd.Series(line.reason, dtype=object),
@@ -381,3 +380,11 @@ def _lines(tables: Tables, rule: Criteria, found: Mapping[str, Found]) -> pd.Dat
             )
         )
     return pd.concat(pieces, ignore_index=True)
+
+
+def _scale(criterion: Criterion) -> str:
+    """Return what value and threshold of a criterion count or measure."""
+    if criterion.column == SHARE and (criterion.evidence == "point" or is_pooled(criterion)):
+        return "procedures"
+    counted = criterion.subjects != "mean" and criterion.evidence == "point"
+    return "subjects" if counted else criterion.scale

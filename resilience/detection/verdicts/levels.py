@@ -21,17 +21,21 @@ __all__ = ["compare", "judge_level", "natural_bound"]
 Floats = NDArray[np.float64]
 Strata = NDArray[np.int64]
 
+_ABSENT = np.int8(-2)  # a subject that the school does not have
+
 
 def compare(values: Floats, criterion: Criterion) -> Answers:
     """Return the answer of each value on the criterion's scale; a missing value is unknown."""
     low, high = criterion.ends[0], criterion.ends[-1]
     with np.errstate(invalid="ignore"):
+        under = values < high if criterion.open_above else values <= high
         yes = {
             "at_most": values <= low,
             "at_least": values >= low,
             "above": values > low,
             "below": values < low,
-            "between": (values >= low) & (values <= high),
+            "between": (values >= low)
+            & (values < high if criterion.open_above else values <= high),
         }[criterion.direction]
     return np.where(np.isnan(values), UNKNOWN, np.where(yes, YES, NO)).astype(np.int8)
 
@@ -58,6 +62,8 @@ def judge_level(tables: Tables, rule: Criteria, criterion: Criterion) -> Found:
     if criterion.years_of == 1 and criterion.column.startswith("context_"):
         values = _numbers(tables.latest("scores", rule.id, rule.year), criterion, "scores")
         return _found(values[:, None], criterion, strata)
+    if criterion.subjects != "mean" and not {"year", "subject"} <= set(table.columns):
+        raise SpecificationError(text("events.no_subjects", rule=rule.id))
     if "year" not in table.columns:
         values = _numbers(table.set_index("school_id").reindex(tables.school_ids), criterion, "—")
         wide = np.full((len(values), criterion.years_of), np.nan)
@@ -72,6 +78,8 @@ def judge_level(tables: Tables, rule: Criteria, criterion: Criterion) -> Found:
         upto = table[table["year"] <= last].groupby("school_id", observed=True)
         means = upto[criterion.column].mean().reindex(tables.school_ids)
         return _found(means.to_numpy(dtype=float)[:, None], criterion, strata)
+    if criterion.subjects != "mean":
+        return _by_subject(tables, rule, criterion, table, last, strata)
     # subjects of one school and year, where there are several, count as their mean
     by_year: pd.DataFrame = table.pivot_table(
         index="school_id", columns="year", values=criterion.column, aggfunc="mean"
@@ -175,6 +183,56 @@ def _found(by_year: Floats, criterion: Criterion, strata: Strata) -> Found:
         answers=answers,
         value=by_year[:, -1],
         threshold=natural_bound(by_year[:, -1], scaled[:, -1], criterion, strata),
+        probability=np.full(len(answers), np.nan),
+        reason=reason,
+    )
+
+
+def _by_subject(
+    tables: Tables,
+    rule: Criteria,
+    criterion: Criterion,
+    table: pd.DataFrame,
+    last: int,
+    strata: Strata,
+) -> Found:
+    """Judge each subject and year on its own scale, count the subjects of a year, then the years.
+
+    A subject that a school has in none of the years is not counted; one missing in a year is
+    unknown there.  ``value`` is the number of subjects that satisfy it in the latest year.
+    """
+    years = list(range(last - criterion.years_of + 1, last + 1))
+    cubes = []
+    for _, own in table.groupby("subject", observed=True, sort=True):
+        by_year = own.pivot_table(
+            index="school_id", columns="year", values=criterion.column, aggfunc="first"
+        ).reindex(index=tables.school_ids, columns=years)
+        values = by_year.to_numpy(dtype=float)
+        scaled = [_scaled(values[:, t], criterion, strata) for t in range(len(years))]
+        answers = np.stack([compare(v, criterion) for v in scaled], axis=1)
+        cubes.append(np.where(np.isnan(values).all(axis=1)[:, None], _ABSENT, answers))
+    cube = np.stack(cubes, axis=1)  # schools, subjects, years
+    has = (cube != _ABSENT).any(axis=2).sum(axis=1)
+    asked = criterion.subjects
+    needed = has if asked == "all" else np.full(len(has), 1 if asked == "any" else int(asked))
+    known = np.where(cube == _ABSENT, NO, cube)
+    yearly = np.full((len(has), len(years)), UNKNOWN, dtype=np.int8)
+    for k in np.unique(needed[has > 0]):
+        rows = (needed == k) & (has > 0)
+        for t in range(len(years)):
+            yearly[rows, t] = at_least(known[rows, :, t], int(k))
+    answers = at_least(yearly, criterion.years_at_least)
+    n_yes = (cube[:, :, -1] == YES).sum(axis=1)
+    reason = blank(len(answers))
+    for row in range(len(answers)):
+        if answers[row] == UNKNOWN:
+            reason[row] = text("detection.no_value", column=criterion.column)
+        else:
+            reason[row] = text("events.subjects_reached", k=int(n_yes[row]), n=int(has[row]))
+    return Found(
+        answers=answers,
+        value=np.where(has > 0, n_yes, np.nan),
+        threshold=needed.astype(float),
         probability=np.full(len(answers), np.nan),
         reason=reason,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,19 +14,24 @@ YES, NO, UNKNOWN = np.int8(1), np.int8(0), np.int8(-1)
 _WORDS = np.array(["insufficient_data", "no", "yes"])
 
 
-def at_least(answers: Answers, k: int) -> Answers:
+def at_least(answers: Answers, k: float, weights: Sequence[float] | None = None) -> Answers:
     """Return "at least k of the columns": yes if y ≥ k, no if y + u < k, else unknown.
 
     Parameters
     ----------
     answers : ndarray of shape (n, T), int8
         Answers.
-    k : int
-        At least 1.
+    k : int or float
+        Above 0.
+    weights : sequence of float, optional
+        What each column counts; 1 by default.
     """
-    yes = (answers == YES).sum(axis=1)
-    unknown = (answers == UNKNOWN).sum(axis=1)
-    return np.where(yes >= k, YES, np.where(yes + unknown < k, NO, UNKNOWN)).astype(np.int8)
+    counts = np.ones(answers.shape[1]) if weights is None else np.asarray(weights, dtype=float)
+    yes = (answers == YES) @ counts
+    unknown = (answers == UNKNOWN) @ counts
+    short = 1e-9  # sums of weights such as .1 + .2 must reach .3
+    enough, hopeless = yes >= k - short, yes + unknown < k - short
+    return np.where(enough, YES, np.where(hopeless, NO, UNKNOWN)).astype(np.int8)
 
 
 def words(answers: Answers) -> NDArray[np.str_]:

@@ -24,6 +24,7 @@ from resilience.data.schema import MARKS
 from resilience.detection.rules.criteria import Criteria
 from resilience.detection.rules.criterion import SHARE, Criterion
 from resilience.detection.rules.wording import printed
+from resilience.detection.verdicts.guards import VPR, flagged
 from resilience.detection.verdicts.logic import NO, UNKNOWN, YES
 from resilience.detection.verdicts.shares import share_table
 from resilience.detection.verdicts.tables import Found, Tables, blank
@@ -148,12 +149,20 @@ def judge_pooled(tables: Tables, rule: Criteria, criterion: Criterion) -> Found:
     sat = np.isfinite(probability)
     with np.errstate(invalid="ignore"):
         yes = probability >= criterion.losses.threshold
+    answers = np.where(sat, np.where(yes, YES, NO), UNKNOWN).astype(np.int8)
+    reason = _reasons(tables, criterion, model, long_run, counted)
+    if rule.exclude_flagged_vpr:
+        vpr = model.cells["procedure"].astype(str).str.startswith(VPR)
+        sits = np.isin(tables.school_ids, model.cells.loc[vpr, "school_id"].unique())
+        doubted = flagged(tables, rule) & sits & (answers == NO)
+        answers[doubted] = UNKNOWN
+        reason[doubted] = blank(int(doubted.sum()), text("events.not_cleared_pooled"))
     return Found(
-        answers=np.where(sat, np.where(yes, YES, NO), UNKNOWN).astype(np.int8),
+        answers=answers,
         value=expected,
         threshold=needed,
         probability=probability,
-        reason=_reasons(tables, criterion, model, long_run, counted),
+        reason=reason,
         long_run=long_run,
         notes=(
             *model.notes,

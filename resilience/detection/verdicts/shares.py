@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from resilience.detection.rules.criteria import Criteria
 from resilience.detection.rules.criterion import Criterion
+from resilience.detection.verdicts.guards import VPR, flagged
 from resilience.detection.verdicts.logic import NO, UNKNOWN, YES, Answers, at_least
 from resilience.detection.verdicts.tables import Found, Tables, blank
 from resilience.errors import DataError
@@ -99,7 +100,10 @@ def judge_shares(tables: Tables, rule: Criteria, criterion: Criterion) -> Found:
     cells = table.cells[table.cells["year"].isin(years)]
     if criterion.evidence == "posterior":
         return _posterior(tables, criterion, cells)
+    doubted = flagged(tables, rule) if rule.exclude_flagged_vpr else None
     answers, certain = _answers(cells, criterion)
+    if rule.exclude_flagged_vpr:
+        answers = not_cleared(tables, rule, cells, answers)
     cube, sure = (_cube(tables, table, cells, a, years) for a in (answers, certain))
     found, value, satisfied = _reduce(cube, criterion)
     surely = _reduce(sure, criterion)[0]
@@ -119,6 +123,7 @@ def judge_shares(tables: Tables, rule: Criteria, criterion: Criterion) -> Found:
             cube,
             found,
             here,
+            doubted,
         ),
         certain=np.where(here, surely, UNKNOWN).astype(np.int8),
     )
@@ -136,7 +141,8 @@ def _answers(cells: pd.DataFrame, criterion: Criterion) -> tuple[Answers, Answer
         "at_most": (_compare(f, n, ends[0]) <= 0, high <= float(ends[0])),
         "below": (_compare(f, n, ends[0]) < 0, high < float(ends[0])),
         "between": (
-            (_compare(f, n, ends[0]) >= 0) & (_compare(f, n, ends[-1]) <= 0),
+            (_compare(f, n, ends[0]) >= 0)
+            & (_compare(f, n, ends[-1]) < (0 if criterion.open_above else 1)),
             (low >= float(ends[0])) & (high <= float(ends[-1])),
         ),
     }
@@ -146,6 +152,14 @@ def _answers(cells: pd.DataFrame, criterion: Criterion) -> tuple[Answers, Answer
         np.where(enough, np.where(yes, YES, NO), UNKNOWN).astype(np.int8),
         np.where(enough & yes & sure, YES, NO).astype(np.int8),
     )
+
+
+def not_cleared(tables: Tables, rule: Criteria, cells: pd.DataFrame, answers: Answers) -> Answers:
+    """Return the answers with a ВПР share that is not low unknown in schools with flagged marks."""
+    flags = flagged(tables, rule)
+    row = np.searchsorted(tables.school_ids, cells["school_id"].to_numpy(dtype=object))
+    vpr = cells["procedure"].astype(str).str.startswith(VPR).to_numpy(dtype=bool)
+    return np.where(flags[row] & vpr & (answers == NO), UNKNOWN, answers).astype(np.int8)
 
 
 def _compare(f: NDArray[np.int64], n: NDArray[np.int64], bound: Fraction) -> NDArray[np.int64]:
@@ -246,6 +260,7 @@ def _reasons(
     cube: Answers,
     found: Answers,
     here: NDArray[np.bool_],
+    doubted: NDArray[np.bool_] | None,
 ) -> NDArray[np.object_]:
     """Say for each school which procedures count, with their numbers."""
     reason = blank(len(found))
@@ -261,6 +276,8 @@ def _reasons(
             reason[k] = text("detection.no_counts", year=table.last)
         elif found[k] == UNKNOWN and absent_year:
             reason[k] = text("detection.no_year", years=shorten(absent_year))
+        elif found[k] == UNKNOWN and doubted is not None and doubted[k]:
+            reason[k] = text("events.not_cleared", cells=small.get(school, ""))
         elif found[k] == UNKNOWN:
             reason[k] = text(
                 "detection.few_participants",
