@@ -34,8 +34,7 @@ def compare(values: Floats, criterion: Criterion) -> Answers:
             "at_least": values >= low,
             "above": values > low,
             "below": values < low,
-            "between": (values >= low)
-            & (values < high if criterion.open_above else values <= high),
+            "between": (values >= low) & under,
         }[criterion.direction]
     return np.where(np.isnan(values), UNKNOWN, np.where(yes, YES, NO)).astype(np.int8)
 
