@@ -134,6 +134,28 @@ def test_the_judge_takes_the_year_of_the_rule():
     assert listed[0].tolist() == (found["verdict"] == "yes").tolist()
 
 
+@pytest.mark.filterwarnings("ignore::resilience.errors.WeakDataWarning")  # small region
+def test_the_pooled_rule_is_judged_by_the_model_of_all_counts():
+    pooled = rs.Criteria.preset("low_posterior_pooled")
+    counts = table(np.random.default_rng(12), n_schools=22, largest=30)
+    layout = read_layout(counts, (pooled,), None)
+    assert layout.years == (2023, 2024, 2025, 2026)  # every year of the table counts
+    found = rs.detect_schools(None, None, pooled, counts=counts).schools
+    found = found.set_index("school_id").reindex(layout.school_ids)
+    listed, unknown = ArrayJudge(pooled, layout).verdicts(layout.failing[None], layout.last)
+    # 1000 draws here, 4000 there: three errors of the difference of two probabilities near 1/3
+    near = (found["probability"] - 1 / 3).abs() < 3 * np.sqrt(2 / 9 * (1 / 1000 + 1 / 4000))
+    assert near.sum() < 8
+    same = listed[0] == (found["verdict"] == "yes").to_numpy()
+    assert same[~near.to_numpy()].all()
+    assert unknown[0].tolist() == (found["verdict"] == "insufficient_data").tolist()
+    federal = rs.Criteria.preset("low_results_2025_or")
+    result = simulate_rule([federal, pooled], counts, parts=NONE, n_replicates=4)
+    assert result.overall["n_replicates"].tolist() == [4, 3]
+    assert result.operating["rule_id"].unique().tolist() == [federal.id]
+    assert any("low_posterior_pooled" in note for note in result.notes)
+
+
 def test_priors_of_many_tables_are_those_of_one():
     rng = np.random.default_rng(8)
     n = rng.integers(0, 200, size=60)
@@ -197,12 +219,12 @@ def test_probabilities_add_up_to_the_expected_numbers(found):
             ("probability_false_flag", "expected_false_flags"),
             ("probability_miss", "expected_misses"),
             ("probability_flag", "expected_listed"),
-            ("probability_low", "expected_low"),
+            ("probability_truly_low", "expected_low"),
         ):
             assert own[part].sum() == pytest.approx(total[whole], abs=1e-9)
         hits = own["probability_flag"] - own["probability_false_flag"]
         assert (hits + own["probability_miss"]).to_numpy() == pytest.approx(
-            own["probability_low"].to_numpy(), abs=1e-12
+            own["probability_truly_low"].to_numpy(), abs=1e-12
         )
 
 
@@ -252,13 +274,15 @@ def test_churn_of_a_rule_on_one_year_is_the_chance_not_to_be_listed():
 
 def test_all_truly_low_makes_every_name_right(federal):
     result = simulate(federal, same_size(12), shares=0.4)
-    assert (result.schools["probability_low"] == 1).all()
+    assert (result.schools["probability_truly_low"] == 1).all()
     assert (result.overall["ppv"] == 1).all()
     assert (result.overall["expected_false_flags"] == 0).all()
     fine = simulate(federal, same_size(12), shares=0.1)
     assert fine.overall["sensitivity"].isna().all()
     at_the_bound = simulate(federal[0], same_size(12), shares=0.3)
-    assert (at_the_bound.schools["probability_low"] == 1).all()  # "at least" includes the bound
+    assert (
+        at_the_bound.schools["probability_truly_low"] == 1
+    ).all()  # "at least" includes the bound
 
 
 @pytest.mark.parametrize("truth", ["procedure", "two_procedures"])
@@ -270,12 +294,12 @@ def test_a_lasting_problem_of_a_procedure_is_true(federal, truth):
     one = stats.norm.sf(bound / np.sqrt(0.3))
     expected = stats.binom.sf(0 if truth == "procedure" else 1, 3, one)
     error = np.sqrt(expected * (1 - expected) / (300 * 40))
-    assert abs(result.schools["probability_low"].mean() - expected) < 3 * error
+    assert abs(result.schools["probability_truly_low"].mean() - expected) < 3 * error
 
 
 def test_a_truly_low_procedure_counts_at_the_bound(federal):
     result = simulate(federal[0], same_size(12), shares=0.3, truth="procedure")
-    assert (result.schools["probability_low"] == 1).all()
+    assert (result.schools["probability_truly_low"] == 1).all()
 
 
 def test_small_schools_without_an_answer_count_as_missed():

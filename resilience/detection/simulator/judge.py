@@ -7,7 +7,6 @@ Says the same as ``verdicts.shares.judge_shares`` and the combination of criteri
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,8 +15,11 @@ from scipy import special
 
 from resilience.detection.rules.criteria import Criteria
 from resilience.detection.rules.criterion import Criterion
+from resilience.detection.simulator.answers import Answered
 from resilience.detection.simulator.layout import Layout
+from resilience.detection.simulator.pooled_counts import judge_pooled_counts
 from resilience.detection.simulator.priors import beta_priors
+from resilience.detection.verdicts import pooled
 from resilience.stats.proportions import BetaPrior
 
 __all__ = ["ArrayJudge", "is_pooled"]
@@ -27,24 +29,12 @@ Counts = NDArray[np.integer[Any]]
 Flags = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
+_HAIR = 1e-9  # sums of weights such as .1 + .2 against .3
+
 
 def is_pooled(rule: Criteria) -> bool:
     """Return whether a criterion needs the ordinal model of all counts."""
-    return any(c.evidence == "posterior" and c.procedures_at_least != 1 for c in rule.criteria)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Kleene:
-    """Answers: what is yes, what is unknown; broadcast against each other."""
-
-    yes: Flags
-    unknown: Flags
-
-    def at_least(self, k: int, axis: int) -> _Kleene:
-        """Return "at least k along the axis"."""
-        yes = self.yes.sum(axis=axis, dtype=np.int16)
-        unknown = self.unknown.sum(axis=axis, dtype=np.int16)
-        return _Kleene(yes=yes >= k, unknown=(yes < k) & (yes + unknown >= k))
+    return any(pooled.is_pooled(criterion) for criterion in rule.criteria)
 
 
 class ArrayJudge:
@@ -53,7 +43,7 @@ class ArrayJudge:
     Parameters
     ----------
     rule : Criteria
-        Share criteria alone, none of them pooled by the ordinal model.
+        Share criteria alone; those pooled by the ordinal model refit it for every replicate.
     layout : Layout
         Sizes of the cells.
     prior : mapping of str to BetaPrior, optional
@@ -71,6 +61,7 @@ class ArrayJudge:
             slice(None) if len(columns) == len(layout.procedures) else columns
         )
         self.n = layout.n[:, self.columns, :]
+        self.uncleared = layout.uncleared(rule)[:, self.columns]
         self.in_table: Flags = np.asarray((self.n > 0).any(axis=(0, 1)))
 
     def verdicts(self, failing: Counts, at: int) -> tuple[Flags, Flags]:
@@ -83,17 +74,23 @@ class ArrayJudge:
         at : int
             Index of the year of the verdict.
         """
-        own = failing[:, :, self.columns, :]
+        own: Counts = failing[:, :, self.columns, :]
         answers = [self._answer(c, own, at) for c in self.rule.criteria]
-        k = {"all": len(answers), "any": 1}.get(str(self.rule.combination), self.rule.combination)
-        stacked = _Kleene(
-            yes=np.stack([np.broadcast_to(a.yes, own.shape[:2]) for a in answers]),
-            unknown=np.stack([np.broadcast_to(a.unknown, own.shape[:2]) for a in answers]),
-        )
-        found = stacked.at_least(min(int(k), len(answers)), axis=0)
-        return found.yes, found.unknown
+        yes = np.stack([np.broadcast_to(a.yes, own.shape[:2]) for a in answers])
+        unknown = np.stack([np.broadcast_to(a.unknown, own.shape[:2]) for a in answers])
+        if self.rule.combination in ("all", "any"):
+            k = len(answers) if self.rule.combination == "all" else 1
+            found = Answered(yes=yes, unknown=unknown).at_least(k, axis=0)
+            return found.yes, found.unknown
+        weights = np.array([c.weight for c in self.rule.criteria], dtype=float)
+        enough = float(self.rule.combination) - _HAIR
+        reached = np.tensordot(weights, yes, axes=1)
+        possible = reached + np.tensordot(weights, unknown, axes=1)
+        return reached >= enough, (reached < enough) & (possible >= enough)
 
-    def _answer(self, criterion: Criterion, failing: Counts, at: int) -> _Kleene:
+    def _answer(self, criterion: Criterion, failing: Counts, at: int) -> Answered:
+        if pooled.is_pooled(criterion):
+            return judge_pooled_counts(self.rule, criterion, self.layout, failing, at)
         window = slice(at - criterion.years_of + 1, at + 1)
         if criterion.evidence == "posterior":
             return self._posterior(criterion, failing[..., window], self.n[..., window])
@@ -103,36 +100,39 @@ class ArrayJudge:
         enough = n >= criterion.min_participants
         f = failing[..., window]
         yes = (f >= low) & (f <= high) & (enough & sat)
-        cells = _Kleene(yes=yes, unknown=((sat & ~enough) | ~known_year)[None])
+        unknown = ((sat & ~enough) | ~known_year)[None]
+        if self.uncleared.any():
+            unknown = unknown | (~yes & sat & self.uncleared[:, :, None])
+        cells = Answered(yes=yes, unknown=unknown)
         # a year that is not in the table is unknown, not absent
         there = sat | ~known_year
         found = self._reduce(criterion, cells, there)
         here = there[:, :, -1].any(axis=1)
-        return _Kleene(yes=found.yes & here, unknown=found.unknown | ~here)
+        return Answered(yes=found.yes & here, unknown=found.unknown | ~here)
 
-    def _reduce(self, criterion: Criterion, cells: _Kleene, there: Flags) -> _Kleene:
+    def _reduce(self, criterion: Criterion, cells: Answered, there: Flags) -> Answered:
         """Reduce procedures and years in the criterion's order."""
         if criterion.order == "years":
             lasting = cells.at_least(criterion.years_at_least, axis=-1)
             return _of_procedures(criterion, lasting, np.asarray(there.any(axis=2)))
         if there.shape[-1] == 1:  # one year: no second reduction
-            one = _Kleene(yes=cells.yes[..., 0], unknown=cells.unknown[..., 0])
+            one = Answered(yes=cells.yes[..., 0], unknown=cells.unknown[..., 0])
             return _of_procedures(criterion, one, there[..., 0])
         by_year = [
             _of_procedures(
                 criterion,
-                _Kleene(yes=cells.yes[..., t], unknown=cells.unknown[..., t]),
+                Answered(yes=cells.yes[..., t], unknown=cells.unknown[..., t]),
                 there[..., t],
             )
             for t in range(there.shape[-1])
         ]
         shape = by_year[0].yes.shape
-        return _Kleene(
+        return Answered(
             yes=np.stack([a.yes for a in by_year], axis=-1),
             unknown=np.stack([np.broadcast_to(a.unknown, shape) for a in by_year], axis=-1),
         ).at_least(criterion.years_at_least, axis=-1)
 
-    def _posterior(self, criterion: Criterion, failing: Counts, n: Integers) -> _Kleene:
+    def _posterior(self, criterion: Criterion, failing: Counts, n: Integers) -> Answered:
         """Pool procedures and years: Beta(α + f, β + n − f) against the losses."""
         f, m = failing.sum(axis=(-2, -1), dtype=np.int64), n.sum(axis=(-2, -1))
         prior = self.prior.get(criterion.name)
@@ -145,21 +145,21 @@ class ArrayJudge:
         if criterion.direction in ("at_most", "below"):
             p = 1.0 - p
         sat = m > 0
-        return _Kleene(
+        return Answered(
             yes=(p >= criterion.losses.threshold) & sat,
             unknown=np.broadcast_to(~sat, p.shape),
         )
 
 
-def _of_procedures(criterion: Criterion, answers: _Kleene, sat: Flags) -> _Kleene:
+def _of_procedures(criterion: Criterion, answers: Answered, sat: Flags) -> Answered:
     """Reduce procedures: enough of them, or every one that was sat."""
     if criterion.procedures_at_least != "all":
         return answers.at_least(criterion.procedures_at_least, axis=-1)
-    every = _Kleene(yes=answers.yes | ~sat, unknown=answers.unknown & sat).at_least(
+    every = Answered(yes=answers.yes | ~sat, unknown=answers.unknown & sat).at_least(
         sat.shape[-1], axis=-1
     )
     some = sat.any(axis=-1)
-    return _Kleene(yes=every.yes & some, unknown=every.unknown & some)
+    return Answered(yes=every.yes & some, unknown=every.unknown & some)
 
 
 def _bounds(criterion: Criterion, n: Integers) -> tuple[Integers, Integers]:
@@ -174,5 +174,5 @@ def _bounds(criterion: Criterion, n: Integers) -> tuple[Integers, Integers]:
         "above": (down[0] + 1, n),
         "at_most": (zero, down[0]),
         "below": (zero, up[0] - 1),
-        "between": (up[0], down[-1]),
+        "between": (up[0], up[-1] - 1 if criterion.open_above else down[-1]),
     }[criterion.direction]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from resilience.data.cohorts import procedure_grade
 from resilience.detection.rules.criteria import Criteria
 from resilience.detection.rules.criterion import SHARE
+from resilience.detection.verdicts.pooled import first_year, is_pooled
 from resilience.detection.verdicts.shares import share_table
 from resilience.detection.verdicts.tables import Tables, gather
 from resilience.errors import SpecificationError
@@ -88,6 +89,32 @@ class Layout:
         mean = now.sum(axis=1) / np.maximum(sat, 1)
         return np.where(sat > 0, np.floor(mean + 0.5), np.nan)
 
+    def flagged(self, column: str) -> Flags:
+        """Return the schools for which a column of the table of schools is true."""
+        schools = self.tables.schools
+        # a layout of made-up schools keeps the tables of the region and has no flags of its own
+        own = self.school_ids is self.tables.school_ids
+        if schools is None or column not in schools.columns or not own:
+            return np.zeros(len(self.school_ids), dtype=bool)
+        chosen = self.tables.latest("schools", column, self.years[self.last])[column]
+        return np.asarray(chosen.isin([True]).to_numpy(dtype=bool))
+
+    def outside(self, rule: Criteria) -> Flags:
+        """Return the schools that a rule leaves aside."""
+        found = np.zeros(len(self.school_ids), dtype=bool)
+        if rule.exclude_selective:
+            found |= self.flagged("is_selective")
+        if rule.exclude_flagged:
+            found |= self.flagged("integrity_flag")
+        return found
+
+    def uncleared(self, rule: Criteria) -> Flags:
+        """Return the cells, (n_schools, n_procedures), in which a share not low clears nobody."""
+        if not rule.exclude_flagged_vpr:
+            return np.zeros(self.n.shape[:2], dtype=bool)
+        vpr = np.array([p.startswith("ВПР") for p in self.procedures])
+        return np.asarray(self.flagged("integrity_flag")[:, None] & vpr)
+
     def columns(self, rule: Criteria) -> Integers:
         """Return the places of a rule's procedures."""
         if not rule.procedures:
@@ -160,7 +187,12 @@ def read_layout(
         shown = ", ".join(f"{name}: {year}" for name, year in lasts.items())
         raise SpecificationError(text("simulator.years_differ", years=shown))
     last = next(iter(lasts.values()))
-    first = last - max(c.years_of for rule in rules for c in rule.criteria) + 1
+    known_years = min(y for table in read.values() for y in table.years)
+    first = min(
+        max(first_year(c, last), known_years) if is_pooled(c) else last - c.years_of + 1
+        for rule in rules
+        for c in rule.criteria
+    )
     years = tuple(range(first, last + 2))
     procedures = tuple(sorted({p for table in read.values() for p in table.procedures}))
     cells = tables.need("counts", rules[0].id)

@@ -30,7 +30,7 @@ class RuleSimulationResults(Results):
     Attributes
     ----------
     schools : DataFrame
-        ``rule_id school_id size_band is_rural mean_participants true_share probability_low
+        ``rule_id school_id size_band is_rural mean_participants true_share probability_truly_low
         probability_flag probability_insufficient probability_false_flag probability_miss churn``:
         a row per rule and school.  False flags and misses are joint probabilities: summed over
         schools they give the expected numbers.

@@ -57,7 +57,7 @@ def school_rows(lists: Lists, schools: pd.DataFrame) -> pd.DataFrame:
         churn = np.where(named > 0, (listed & ~lists.later).mean(axis=0) / named, np.nan)
     return schools.assign(
         rule_id=lists.rule_id,
-        probability_low=true.mean(axis=0),
+        probability_truly_low=true.mean(axis=0),
         probability_flag=named,
         probability_insufficient=lists.unknown.mean(axis=0),
         probability_false_flag=(listed & ~true).mean(axis=0),
