@@ -94,7 +94,8 @@ def concentration_set(
     -------
     DataFrame
         ``school_id year n_below_minimum share_of_failed cumulative_share in_concentration_set``,
-        one row per school of the table, largest number first; missing where nobody sat.
+        one row per school of the table, largest number first; the last is 1 or 0, as criteria read
+        it, and missing where nobody sat.
 
     Raises
     ------
@@ -118,9 +119,8 @@ def concentration_set(
             "n_below_minimum": pd.array(failed, dtype="Int64"),
             "share_of_failed": part,
             "cumulative_share": cumulative if total else part,
-            "in_concentration_set": pd.array(
-                smallest_set(failed, more_than=share), dtype="boolean"
-            ),
+            # as criteria read a yes or no: 1, 0 or missing
+            "in_concentration_set": smallest_set(failed, more_than=share).astype(float),
         },
         index=pd.Index(own.index.astype(str), name="school_id"),
     )

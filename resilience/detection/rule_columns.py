@@ -23,7 +23,7 @@ from resilience.validation import (
 __all__ = ["rank_percentiles", "share_excess", "share_good_marks", "yearly_flags"]
 
 MARKS = ("n_2", "n_3", "n_4", "n_5")
-FLAG_OF = {"yes": True, "no": False}
+NUMBER_OF = {"yes": 1.0, "no": 0.0}  # as criteria read a yes or no
 VERDICTS = ("yes", "no", "insufficient_data", "not_applicable")
 
 
@@ -38,7 +38,7 @@ def yearly_flags(verdicts: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``school_id year listed``: true for yes, false for no, else missing.
+        ``school_id year listed``: 1 for yes, 0 for no, else missing.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def yearly_flags(verdicts: pd.DataFrame) -> pd.DataFrame:
                 options=", ".join(VERDICTS),
             )
         )
-    listed = pd.array([FLAG_OF.get(v) for v in given], dtype="boolean")
+    listed = np.array([NUMBER_OF.get(v, np.nan) for v in given])
     return verdicts[["school_id", "year"]].reset_index(drop=True).assign(listed=listed)
 
 

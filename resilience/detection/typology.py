@@ -177,7 +177,7 @@ def list_persistence(verdicts: pd.DataFrame) -> pd.DataFrame:
     """
     flags = yearly_flags(verdicts)
     wide = flags.pivot_table(index="school_id", columns="year", values="listed", aggfunc="first")
-    answers = wide.astype("Float64").to_numpy(dtype=float, na_value=np.nan)
+    answers = wide.to_numpy(dtype=float)
     years = [int(y) for y in wide.columns]
     first = answers[:, 0] == 1
     if len(years) < 2 or not first.any():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,7 +24,7 @@ from resilience.detection.typology import (
     type_title,
     typology,
 )
-from resilience.errors import DataError, SpecificationError
+from resilience.errors import DataError, SpecificationError, WeakDataWarning
 
 # DOMAIN.md section 7, oracle 16: fails 30, 20, 12, 8, 8, 22 (sum 100); 30 + 22 = 52, + 20 = 72.
 ORACLE_16 = [30, 20, 12, 8, 8, 22]
@@ -90,7 +92,7 @@ def test_the_table_of_the_set() -> None:
 def test_a_school_without_results_this_year_is_missing_not_outside() -> None:
     counts = counts_of({"A": [9, 9], "B": [1, -1]})
     found = concentration_set(counts).set_index("school_id")
-    assert found.loc["B"].isna().drop("year").all()
+    assert found.loc["B"].drop("year").isna().all()
     earlier = concentration_set(counts, year=2023).set_index("school_id")
     assert bool(earlier.loc["A", "in_concentration_set"])
     assert not earlier.loc["B", "in_concentration_set"]
@@ -314,3 +316,31 @@ def test_a_rule_on_the_columns_of_this_page() -> None:
     verdict = found.schools.set_index("school_id")["verdict"]
     expected = np.where(schools["rank_percentile"] >= 70, "yes", "no")
     assert verdict[ids].tolist() == expected.tolist()
+
+
+def test_presets_on_lasting_lists_answer_in_full() -> None:
+    ids = [f"S{k:02d}" for k in range(25)]
+    answers = {2023: ["yes"] * 25, 2024: ["yes"] * 20 + ["no"] * 5, 2025: ["yes"] * 15}
+    answers[2025] += ["no"] * 5 + ["insufficient_data"] * 5
+    table = pd.concat(
+        [pd.DataFrame({"school_id": ids, "year": y, "verdict": a}) for y, a in answers.items()]
+    )
+    flags = yearly_flags(table)
+    expected = {
+        "persistent_3_of_3": ["yes"] * 15 + ["no"] * 10,
+        "persistent_2_of_3": ["yes"] * 20 + ["insufficient_data"] * 5,
+    }
+    for name, verdict in expected.items():
+        with pytest.warns(WeakDataWarning) if "2_of" in name else nullcontext():
+            found = detect_schools(None, None, Criteria.preset(name), schools=flags)
+        assert found.schools["verdict"].tolist() == verdict
+
+
+def test_the_concentration_preset_answers_as_the_set() -> None:
+    rng = np.random.default_rng(3)
+    counts = counts_of({f"S{k:02d}": [int(f)] for k, f in enumerate(rng.poisson(4, 30))})
+    columns = concentration_set(counts)
+    found = detect_schools(None, None, Criteria.preset("concentration_60"), schools=columns)
+    listed = found.schools.query("verdict == 'yes'")["school_id"]
+    assert set(listed) == set(columns.query("in_concentration_set == 1")["school_id"])
+    assert "60 %" in str(found.explain("S00"))
