@@ -364,7 +364,8 @@ def _suspicious_zeros(prepared: PreparedTable) -> list[Bilingual]:
     """
     table: SchoolTable = prepared.table
     notes = []
-    for item, values in zip(prepared.items, table.values.T, strict=True):
+    columns = np.split(table.values, prepared.n_items, axis=1)
+    for item, values in zip(prepared.items, (c.ravel() for c in columns), strict=True):
         positive = values[values > 0]
         if not item.is_share or not positive.size:
             continue
