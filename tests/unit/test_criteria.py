@@ -256,3 +256,115 @@ def test_descriptions_name_every_part() -> None:
         "Order of the ministry, 1 May 2026, no. 17",
     ):
         assert part in words, part
+
+
+NEWER = """
+[[rule]]
+id = "newer"
+version = "1"
+title = { en = "Newer", ru = "Новое" }
+combination = { at_least = 2.5 }
+procedures = "all"
+exclude_selective = true
+exclude_flagged = true
+exclude_flagged_vpr = true
+needs = ["counts.class_label"]
+
+[[rule.criterion]]
+name = "zone"
+column = "share_below_minimum"
+between = [0.20, 0.30]
+open_above = true
+weight = 1.5
+
+[[rule.criterion]]
+name = "long_run"
+column = "share_below_minimum"
+at_least = 0.30
+procedures = { at_least = 2 }
+evidence = { posterior = { loss_false_positive = 4, loss_false_negative = 1 } }
+
+[[rule.criterion]]
+name = "subjects"
+column = "residual"
+at_least = 0.1
+subjects = { at_least = 2 }
+
+[[rule.criterion]]
+name = "every_subject"
+column = "mean_score"
+at_least = 0
+subjects = "all"
+
+[[rule.criterion]]
+name = "event"
+column = "effect"
+above = 0.1
+years = { at_least = 2, of = 3 }
+evidence = { posterior = { loss_false_positive = 4, loss_false_negative = 1 } }
+
+[[rule.criterion]]
+name = "hard"
+column = "hard_risk"
+at_most = 0
+"""
+
+
+def test_the_newer_grammar_is_read_and_finds_its_way_back() -> None:
+    (found,) = Criteria.from_text(NEWER)
+    assert found.combination == 2.5
+    assert (found.exclude_flagged, found.exclude_flagged_vpr) == (True, True)
+    assert found.needs == ("counts.class_label",)
+    zone, long_run, subjects, every, event, _ = found
+    assert (zone.open_above, zone.weight) == (True, 1.5)
+    assert long_run.procedures_at_least == 2
+    assert (subjects.subjects, every.subjects) == (2, "all")
+    assert (event.years_at_least, event.years_of) == (2, 3)
+    assert Criteria.from_text(found.to_toml()) == (found,)
+    assert Criteria.from_dict(found.to_dict()) == found
+    assert found.validate() is found
+    after = found.amend("event", years="next_year", years_at_least=1, years_of=1)
+    assert after.criteria[4].years == "next_year"
+    assert Criteria.from_text(after.to_toml()) == (after,)
+
+
+def test_the_newer_grammar_in_words() -> None:
+    (found,) = Criteria.from_text(NEWER)
+    after = found.amend("event", years="next_year", years_at_least=1, years_of=1)
+    words = {
+        "en": (
+            "must sum to at least 2.5",
+            "from 0.2 to below 0.3",
+            "weight 1.5",
+            "in the long run in at least 2 procedures",
+            "in at least 2 subject(s)",
+            "in every subject",
+            "in at least 2 of the last 3 years",
+            "Hard risk: no",
+            "signs that call for further analysis are left aside",
+            "do not clear a school",
+        ),
+        "ru": (
+            "не менее 2,5",
+            "от 0,2 до 0,3, не включая верхнюю границу",
+            "вес 1,5",
+            "в длительной перспективе не менее чем по 2 процедурам",
+            "по предметам: не менее 2",
+            "по каждому предмету",
+            "не менее чем в 2 из последних 3 лет",
+            "Ресурсный риск: нет",
+            "с признаками, требующими дополнительного анализа",
+            "не снимают вопроса",
+        ),
+    }
+    for lang, parts in words.items():
+        for part in parts:
+            assert part in found.describe(lang), part
+    assert "next year's cohort" in after.describe("en")
+    assert "следующего года" in after.describe("ru")
+
+
+def test_dropping_between_drops_its_open_end() -> None:
+    (found,) = Criteria.from_text(NEWER)
+    assert found.amend("zone", at_least=0.2).criteria[0].open_above is False
+    assert found.amend("zone", between=[0.1, 0.2]).criteria[0].open_above is True
