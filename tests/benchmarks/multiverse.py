@@ -7,7 +7,8 @@
 ``speed`` prints the number of specifications, of models fitted anew and of passes over the rows of
 pupils, and seconds of (1) the multiverse by the clock and of CPU in this process (which other work
 on the machine does not count in), (2) robustness and attribution with 1,000 bootstrap samples.
-``truth`` simulates regions and counts true resilient schools by robustness share, beside the list of the recommended rule alone.
+``truth`` simulates regions and counts true resilient schools by robustness share,
+beside the list of the recommended rule alone.
 """
 
 from __future__ import annotations

@@ -208,7 +208,7 @@ def test_bad_input_is_named():
         with pytest.raises(SpecificationError, match="2 numbers"):
             list_shares(np.zeros((2, 3)), wrong)
     cells[0, 0, 0] = 1.0
-    with pytest.raises(SpecificationError, match="seen 1.5"):
+    with pytest.raises(SpecificationError, match=r"seen 1\.5"):
         attribute(cells).intervals(level=1.5)
     with pytest.raises(SpecificationError, match="seen 0"):
         attribute(cells).intervals(n_replicates=0)

@@ -46,13 +46,13 @@ def test_hand_case():
     assert schools["unknown_share"].to_dict() == {"S0": 0.0, "S1": 0.0, "S2": 0.25, "S3": 0.0}
     assert schools["n_specifications"].to_dict() == {"S0": 4, "S1": 4, "S2": 3, "S3": 4}
     assert set(found.core["school_id"]) == {"S0", "S2"}
-    # lists {0,2} {0} {0,2} {0,1,2}: 1/2 1 2/3 1/2 1/3 2/3
+    # the six pairs of lists agree by 1/2, 1, 2/3, 1/2, 1/3 and 2/3
     whole = found.jaccard.iloc[0]
     assert whole["n_pairs"] == 6
     assert whole["jaccard_median"] == pytest.approx(7 / 12)
     assert whole["jaccard_lowest"] == pytest.approx(1 / 3)
     choices = found.choices.set_index("factor")
-    # gate: {0,2}-{0,2} and {0}-{0,1,2}; model: {0,2}-{0} and {0,2}-{0,1,2}
+    # pairs that differ in the gate alone agree by 1 and 1/3, in the model alone by 1/2 and 2/3
     assert choices.loc["gate", "jaccard_median"] == pytest.approx(2 / 3)
     assert choices.loc["model", "jaccard_median"] == pytest.approx((1 / 2 + 2 / 3) / 2)
     # school 1: the hand case; school 2 (unknown counts as not listed): its mirror image
