@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,8 @@ from resilience.data.dataset import Dataset
 from resilience.detection import DetectionResults, detect_schools
 from resilience.i18n import Bilingual, check_language, text
 from resilience.pipeline.availability import read_date
-from resilience.pipeline.config import RegionConfig
+from resilience.pipeline.checks import Checks, look_for_signs, run_checks
+from resilience.pipeline.config import RegionConfig, Sheets
 from resilience.pipeline.estimation import Estimate, Tables, estimate_effects
 from resilience.pipeline.inputs import Region, load_region
 from resilience.pipeline.known import known_region
@@ -61,6 +62,10 @@ class AnnualResults(Results):
         Inputs.
     settings : tuple of (name, value)
         The configuration, keys left at their default included.
+    checks : Checks
+        How far the verdicts depend on choices, chance and time.
+    sheets : {"listed", "all", "none"}
+        Schools that get a calculation sheet.
     lang, figures : str, bool
         Language of the outputs, and whether to draw figures.
     region : str
@@ -82,6 +87,8 @@ class AnnualResults(Results):
     seed: int
     data_records: tuple[tuple[str, str, int], ...]
     settings: tuple[tuple[str, str], ...]
+    checks: Checks = field(default_factory=Checks)
+    sheets: Sheets = "listed"
     lang: str = "en"
     figures: bool = True
     region: str = ""
@@ -117,6 +124,7 @@ class AnnualResults(Results):
         if self.index is not None:
             found["context_scores"] = self.index.scores
             found["context_weights"] = self.index.weights
+        found |= self.checks.tables()
         if len(self.withheld):
             found["withheld"] = self.withheld
         return found
@@ -194,6 +202,7 @@ def annual_run(
     estimate = _estimate(config, known, index)
     say(text("annual.step_rules").localized(lang))
     latest = _latest(known.schools)
+    signs = look_for_signs(config, known)
     va = estimate.va if estimate is not None else None
     found = detect_schools(
         va.school_effects if va is not None else None,
@@ -201,9 +210,11 @@ def annual_run(
         list(rules),
         counts=known.counts,
         school_years=va.school_years if va is not None else None,
-        schools=known.schools,
+        schools=signs.marked(known.schools),
         variances=va.variances if va is not None else None,
     )
+    say(text("annual.step_checks").localized(lang))
+    checks = run_checks(config, known, index=index, va=va, found=found, signs=signs)
     return AnnualResults(
         va=va,
         model_kind=estimate.kind if estimate is not None else "none",
@@ -213,11 +224,18 @@ def annual_run(
         schools=latest,
         counts=known.counts,
         withheld=withheld,
-        notes=(*region.notes, *notes, *(estimate.notes if estimate is not None else ())),
+        notes=(
+            *region.notes,
+            *notes,
+            *(estimate.notes if estimate is not None else ()),
+            *checks.notes,
+        ),
         as_of=day,
         seed=config.output.seed,
         data_records=region.records,
         settings=config.settings(),
+        checks=checks,
+        sheets=config.output.sheets,
         lang=lang,
         figures=config.output.figures,
         region=config.output.region or "",

@@ -22,6 +22,8 @@ from resilience.validation import nearest_names
 
 __all__ = ["Region", "dataset_config", "load_region"]
 
+TABLES = ("schools", "pupils", "counts", "means", "procedures", "score_histograms")
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Region:
@@ -31,7 +33,7 @@ class Region:
     ----------
     schools : DataFrame
         One row per school and year.
-    pupils, counts, means, procedures : DataFrame or None
+    pupils, counts, means, procedures, score_histograms : DataFrame or None
         The other binding tables.
     records : tuple of (name, sha256, rows)
         What was read, with checksums.
@@ -49,6 +51,7 @@ class Region:
     procedures: pd.DataFrame | None
     records: tuple[tuple[str, str, int], ...]
     means: pd.DataFrame | None = None
+    score_histograms: pd.DataFrame | None = None
     citations: tuple[str, ...] = ()
     licence: str = ""
     notes: tuple[Bilingual, ...] = ()
@@ -121,7 +124,7 @@ def _from_dataset(data: Dataset) -> Region:
     records = tuple(
         (f"{data.name}/{name}", _checksum(data, name, frame), len(frame))
         for name, frame in frames.items()
-        if name in ("schools", "pupils", "counts", "means", "procedures")
+        if name in TABLES
     )
     return Region(
         schools=frames["schools"],
@@ -129,6 +132,7 @@ def _from_dataset(data: Dataset) -> Region:
         counts=frames.get("counts"),
         means=frames.get("means"),
         procedures=frames.get("procedures"),
+        score_histograms=frames.get("score_histograms"),
         records=records,
         citations=(data.citation,) if data.citation else (),
         licence=data.licence,
@@ -175,6 +179,7 @@ def _from_files(config: RegionConfig) -> Region:
         counts=tables.get("counts"),
         means=tables.get("means"),
         procedures=tables.get("procedures"),
+        score_histograms=tables.get("score_histograms"),
         records=tuple(records),
         notes=tuple(notes),
     )

@@ -53,11 +53,13 @@ def known_region(
     # results that no part of the run reads need no date
     pupils = None if config.model.kind in ("counts", "means") else region.pupils
     tables: list[pd.DataFrame | None] = []
-    for table in (region.counts, region.means):
+    # scores are looked at for their integrity alone
+    scores = region.score_histograms if "integrity" in config.output.checks else None
+    for table in (region.counts, region.means, scores):
         seen = None if table is None else known_on(table, region.procedures, day)
         tables.append(None if seen is None else seen.table)
         pieces += [] if seen is None else [seen.withheld]
-    counts, means = tables
+    counts, means, histograms = tables
     notes: tuple[Bilingual, ...] = ()
     if pupils is not None and day is not None:
         pupils, late, n_undated = _known_pupils(
@@ -80,7 +82,14 @@ def known_region(
     schools = _known_means(region.schools, counts, withheld, outcome)
     if config.index is not None and config.index.outcome == "mean_mark":
         schools = _with_mean_marks(schools, counts, "mean_mark")
-    known = replace(region, pupils=pupils, counts=counts, means=means, schools=schools)
+    known = replace(
+        region,
+        pupils=pupils,
+        counts=counts,
+        means=means,
+        score_histograms=histograms,
+        schools=schools,
+    )
     return known, withheld, notes
 
 

@@ -131,6 +131,7 @@ def _appendix(results: AnnualResults, lang: str) -> Appendix:
         counts=results.counts,
         schools=results.schools,
         sources=results.sources,
+        checks=results.checks,
         provenance=provenance,
         title=title,
     )

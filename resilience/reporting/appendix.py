@@ -118,6 +118,7 @@ def methods_appendix(
     counts: pd.DataFrame | None = None,
     schools: pd.DataFrame | None = None,
     sources: pd.DataFrame | None = None,
+    checks: Any = None,
     provenance: Provenance | None = None,
     title: str | None = None,
 ) -> Appendix:
@@ -139,6 +140,8 @@ def methods_appendix(
         Table of schools (``school_id name municipality_id is_rural``).
     sources : DataFrame, optional
         What the model takes for each procedure and year, and why: `AnnualResults.sources`.
+    checks : Checks, optional
+        How far the verdicts depend on choices, chance and time: `AnnualResults.checks`.
     provenance : Provenance, optional
         Where the numbers come from; without it only the library's version is printed.
     title : str, optional
@@ -165,6 +168,7 @@ def methods_appendix(
         schools=schools,
         provenance=provenance,
         sources=sources,
+        checks=checks,
     )
     draft = Draft(lang=lang)
     compose(draft, material)

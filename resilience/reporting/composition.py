@@ -6,6 +6,7 @@ from resilience.reporting.draft import Draft
 from resilience.reporting.material import Material
 from resilience.reporting.model_words import of_marks
 from resilience.reporting.rules import rules_applied
+from resilience.reporting.section_checks import write_checks
 from resilience.reporting.section_closing import (
     write_annex,
     write_limitations,
@@ -40,6 +41,7 @@ def compose(draft: Draft, material: Material) -> None:
     if rules:
         write_rules(draft, rules)
         write_lists(draft, material, rules)
+        write_checks(draft, material, rules)
     write_limitations(draft, material, rules)
     write_sources(draft)
     write_provenance(draft, material.provenance)

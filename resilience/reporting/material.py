@@ -37,6 +37,8 @@ class Material:
         What the model takes for each procedure and year, and why.
     provenance : Provenance or None
         Where the numbers come from.
+    checks : Checks or None
+        How far the verdicts depend on choices, chance and time.
     """
 
     va: Any
@@ -46,6 +48,7 @@ class Material:
     schools: pd.DataFrame | None
     provenance: Provenance | None
     sources: pd.DataFrame | None = None
+    checks: Any = None
 
     def __post_init__(self) -> None:
         if self.va is None and self.index is None and self.found is None:

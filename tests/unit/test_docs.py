@@ -121,7 +121,7 @@ def test_every_key_of_the_configuration_is_explained() -> None:
 
 
 def test_every_preset_is_explained() -> None:
-    page = (DOCS / "methodology" / "detection.md").read_text(encoding="utf-8")
+    page = (DOCS / "methodology" / "rules.md").read_text(encoding="utf-8")
     assert {name for name in preset_ids() if f"`{name}`" not in page} == set()
 
 
