@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 
 from resilience.validation import check_fraction
 
@@ -19,7 +19,7 @@ __all__ = ["moved_share", "power_of_pupils", "power_of_windows", "windows_needed
 Floats = NDArray[np.float64]
 
 _NODES = 24  # of the beta distribution between schools; the power changes by < .002 from 24 to 96
-_MOST = 20_000  # pupils in the windows beyond which the search stops
+_MOST = 5_000  # pupils in the windows beyond which the search stops
 
 
 def moved_share(
@@ -104,9 +104,11 @@ def power_of_windows(
     safe = np.clip(np.where(known, q, 0.5), 1e-9, 1 - 1e-9)
     if correlation > 0:
         size = 1 / correlation - 1
-        critical = _smallest(stats.betabinom(n, safe * size, (1 - safe) * size), n, level)
-        at = (np.arange(_NODES) + 0.5) / _NODES
-        own = stats.beta.ppf(at, (safe * size)[..., None], ((1 - safe) * size)[..., None])
+        critical = np.empty(n.shape, dtype=np.int64)
+        for at in np.ndindex(n.shape):
+            critical[at] = _critical(int(n[at]), float(safe[at]), size, level)
+        places = (np.arange(_NODES) + 0.5) / _NODES
+        own = stats.beta.ppf(places, (safe * size)[..., None], ((1 - safe) * size)[..., None])
         tail = stats.binom.sf(critical[..., None] - 1, n[..., None], own + (1 - own) * moved)
         power = np.mean(tail, axis=-1)
     else:
@@ -125,6 +127,19 @@ def _smallest(null: object, n: NDArray[np.int64], level: float) -> NDArray[np.in
         high = np.where(enough & (low < high), middle, high)
         low = np.where(~enough & (low < high), middle + 1, low)
     return np.asarray(high)
+
+
+def _critical(n: int, q: float, size: float, level: float) -> int:
+    """Return the smallest count whose beta-binomial tail is at most ``level``.
+
+    All tails of one n at once: the distribution of scipy sums its terms anew for every count.
+    """
+    k = np.arange(n + 1)
+    a, b = q * size, (1 - q) * size
+    log_pmf = special.betaln(k + a, n - k + b) - special.betaln(a, b)
+    log_pmf -= np.log(n + 1) + special.betaln(n - k + 1, k + 1)
+    tail = np.cumsum(np.exp(log_pmf)[::-1])[::-1]
+    return int(np.sum(tail > level))
 
 
 def power_of_pupils(
@@ -186,6 +201,12 @@ def windows_needed(
 
 @lru_cache(maxsize=1024)
 def _needed(q: float, moved: float, power: float, correlation: float, level: float) -> float:
+    if correlation > 0 and moved < 1:
+        # With ever more pupils the school's own share is known, and the power ends here.
+        size = 1 / correlation - 1
+        bound = stats.beta.ppf(1 - level, q * size, (1 - q) * size)
+        if stats.beta.sf((bound - moved) / (1 - moved), q * size, (1 - q) * size) < power:
+            return float("inf")
     steps = [1]
     while steps[-1] < _MOST:
         steps.append(max(steps[-1] + 1, int(steps[-1] * 1.02)))
