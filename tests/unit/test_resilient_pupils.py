@@ -41,12 +41,12 @@ def pupils_of(rng, *, n_schools=40, per_school=50, r=0.4, subjects=("МА",), ye
 
 @pytest.mark.parametrize("r_squared", [0.12, 0.13, 0.20, 0.0])
 def test_simulated_share_equals_the_closed_form(r_squared):
-    """Recovery: 200,000 bivariate normal pupils."""
-    frame = pupils_of(np.random.default_rng(1), n_schools=50, per_school=4000, r=np.sqrt(r_squared))
+    """Recovery: 100,000 bivariate normal pupils."""
+    frame = pupils_of(np.random.default_rng(1), n_schools=50, per_school=2000, r=np.sqrt(r_squared))
     found = resilient_pupils(frame, "oecd_national", n_bootstrap=10)
     expected = float(resilient_share(r_squared))
     # binomial error over the disadvantaged; that of the cuts is smaller and of the same order
-    error = np.sqrt(expected * (1 - expected) / 50_000)
+    error = np.sqrt(expected * (1 - expected) / 25_000)
     assert abs(found.share - expected) < 3 * error
     row = found.years.iloc[-1]
     assert abs(row["resilient_share_normal"] - expected) < 3 * error

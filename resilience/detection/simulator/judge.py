@@ -83,7 +83,7 @@ class ArrayJudge:
             found = Answered(yes=yes, unknown=unknown).at_least(k, axis=0)
             return found.yes, found.unknown
         weights = np.array([c.weight for c in self.rule.criteria], dtype=float)
-        enough = float(self.rule.combination) - _HAIR
+        enough = min(float(self.rule.combination), float(weights.sum())) - _HAIR
         reached = np.tensordot(weights, yes, axes=1)
         possible = reached + np.tensordot(weights, unknown, axes=1)
         return reached >= enough, (reached < enough) & (possible >= enough)

@@ -89,23 +89,23 @@ class Layout:
         mean = now.sum(axis=1) / np.maximum(sat, 1)
         return np.where(sat > 0, np.floor(mean + 0.5), np.nan)
 
-    def flagged(self, column: str) -> Flags:
+    def flagged(self, column: str, rule: Criteria) -> Flags:
         """Return the schools for which a column of the table of schools is true."""
         schools = self.tables.schools
         # a layout of made-up schools keeps the tables of the region and has no flags of its own
         own = self.school_ids is self.tables.school_ids
         if schools is None or column not in schools.columns or not own:
             return np.zeros(len(self.school_ids), dtype=bool)
-        chosen = self.tables.latest("schools", column, self.years[self.last])[column]
+        chosen = self.tables.latest("schools", rule.id, rule.year)[column]
         return np.asarray(chosen.isin([True]).to_numpy(dtype=bool))
 
     def outside(self, rule: Criteria) -> Flags:
         """Return the schools that a rule leaves aside."""
         found = np.zeros(len(self.school_ids), dtype=bool)
         if rule.exclude_selective:
-            found |= self.flagged("is_selective")
+            found |= self.flagged("is_selective", rule)
         if rule.exclude_flagged:
-            found |= self.flagged("integrity_flag")
+            found |= self.flagged("integrity_flag", rule)
         return found
 
     def uncleared(self, rule: Criteria) -> Flags:
@@ -113,7 +113,7 @@ class Layout:
         if not rule.exclude_flagged_vpr:
             return np.zeros(self.n.shape[:2], dtype=bool)
         vpr = np.array([p.startswith("ВПР") for p in self.procedures])
-        return np.asarray(self.flagged("integrity_flag")[:, None] & vpr)
+        return np.asarray(self.flagged("integrity_flag", rule)[:, None] & vpr)
 
     def columns(self, rule: Criteria) -> Integers:
         """Return the places of a rule's procedures."""
