@@ -161,6 +161,12 @@ def test_the_pooled_rule_is_judged_by_the_model_of_all_counts():
     same = listed[0] == (found["verdict"] == "yes").to_numpy()
     assert same[~near.to_numpy()].all()
     assert unknown[0].tolist() == (found["verdict"] == "insufficient_data").tolist()
+    flags = pd.DataFrame({"school_id": layout.school_ids, "integrity_flag": True})
+    strict = pooled.amend(exclude_flagged_vpr=True)
+    marked = read_layout(counts, (strict,), flags)
+    still, doubted = ArrayJudge(strict, marked).verdicts(marked.failing[None], marked.last)
+    assert still.tolist() == listed.tolist()
+    assert (doubted | still).all()
     federal = rs.Criteria.preset("low_results_2025_or")
     result = simulate_rule([federal, pooled], counts, parts=NONE, n_replicates=4)
     assert result.overall["n_replicates"].tolist() == [4, 3]

@@ -66,7 +66,9 @@ def judge_pooled_counts(
     sat = np.isfinite(probability)
     with np.errstate(invalid="ignore"):
         yes = sat & (probability >= criterion.losses.threshold)
-    return Answered(yes=yes, unknown=~sat)
+    # a procedure of doubtful marks clears nobody: a plain no becomes unknown
+    doubted = (layout.uncleared(rule)[:, columns] & (n > 0).any(axis=2)).any(axis=1)
+    return Answered(yes=yes, unknown=~sat | (doubted & ~yes))
 
 
 def _probabilities(counts: pd.DataFrame, criterion: Criterion, layout: Layout) -> Floats:
