@@ -184,7 +184,8 @@ def _statuses(
     )
     table.loc[long < 0, "n_years_listed"] = pd.NA
     listed = answers.ravel() == YES
-    table["spell_kind"] = np.where(listed, table["spell_kind"].to_numpy(dtype=object), None)
+    kinds = zip(table["spell_kind"], listed, strict=True)
+    table["spell_kind"] = pd.Series([k if on else None for k, on in kinds], dtype=object)
     heirs = dict(zip(mergers["successor_id"], mergers["last_year"], strict=True))
     notes = np.full((n, T), "", dtype=object)
     for j in range(n):
