@@ -48,6 +48,47 @@ _HOMES: dict[str, str] = {
     "SchoolLevelModel": "value_added",
     "Criteria": "detection",
     "detect_schools": "detection",
+    "Criterion": "detection",
+    "FailureParts": "stats.share_moments",
+    "estimate_failure_parts": "detection.simulator.estimate",
+    "simulate_rule": "detection.simulator.simulate",
+    "federal_rule_probabilities": "stats.rule_chance",
+    "resilient_share": "stats.rule_chance",
+    "resilient_pupils": "detection.pupils",
+    "multiverse": "pipeline.multiverse",
+    "Refits": "pipeline.multiverse",
+    "list_robustness": "detection.robustness",
+    "list_status": "detection.history.status",
+    "compare_lists": "detection.history.compare_lists",
+    "early_warning": "detection.history.early_warning",
+    "adjacent_scores": "detection.integrity.adjacent",
+    "mark_borders": "detection.integrity.borders",
+    "objectivity_markers": "detection.integrity.objectivity",
+    "MarkerSet": "detection.integrity.marker_sets",
+    "integrity_markers": "detection.integrity.markers",
+    "IntegrityThresholds": "detection.integrity.thresholds",
+    "without_suspicious": "detection.integrity.switch",
+    "round_shares": "detection.integrity.round_shares",
+    "regional_markers": "detection.integrity.regional",
+    "municipal_shares": "detection.integrity.regional",
+    "RiskFactor": "detection.risk_factors",
+    "RiskItem": "detection.risk_factors",
+    "risk_factors": "detection.risk_factors",
+    "risk_profile": "detection.risk",
+    "resource_risks": "detection.risk_resources",
+    "eliminated_risks": "detection.risk_resources",
+    "elimination_shares": "detection.risk_resources",
+    "risk_zone": "detection.risk_zone",
+    "risk_columns": "detection.risk_zone",
+    "share_funnel": "detection.funnel",
+    "concentration_set": "detection.concentration",
+    "fails_core_years": "detection.concentration",
+    "typology": "detection.typology",
+    "list_persistence": "detection.typology",
+    "yearly_flags": "detection.rule_columns",
+    "share_excess": "detection.rule_columns",
+    "share_good_marks": "detection.rule_columns",
+    "rank_percentiles": "detection.rule_columns",
     "annual_run": "pipeline",
     "list_performance": "pipeline",
     "load_region": "pipeline",
@@ -60,6 +101,14 @@ _HOMES: dict[str, str] = {
     "plot_verdicts": "plotting",
     "plot_views": "plotting",
     "save_figure": "plotting",
+    "plot_sensitivity": "plotting",
+    "plot_operating": "plotting",
+    "plot_multiverse": "plotting",
+    "plot_status": "plotting",
+    "plot_durations": "plotting",
+    "plot_early_warning": "plotting",
+    "plot_score_histogram": "plotting",
+    "plot_share_funnel": "plotting",
     "methods_appendix": "reporting",
     "write_annual_run": "reporting.annual",
     "write_tables": "reporting",
@@ -70,19 +119,26 @@ __all__ = [
     "CohortPrior",
     "ContextIndex",
     "Criteria",
+    "Criterion",
     "CrossProducts",
     "DataError",
     "Dataset",
     "DatasetError",
     "EffectErrors",
+    "FailureParts",
     "Intake",
+    "IntegrityThresholds",
     "MarkParts",
+    "MarkerSet",
     "OrdinalSchoolModel",
     "OutputError",
     "Procedures",
     "Question",
+    "Refits",
     "ResilienceError",
     "ResilienceWarning",
+    "RiskFactor",
+    "RiskItem",
     "SchoolLevelModel",
     "SpecificationError",
     "Structure",
@@ -90,35 +146,77 @@ __all__ = [
     "WeakDataWarning",
     "WithinCorrelation",
     "__version__",
+    "adjacent_scores",
     "annual_run",
+    "compare_lists",
+    "concentration_set",
     "detect_schools",
+    "early_warning",
+    "eliminated_risks",
+    "elimination_shares",
+    "estimate_failure_parts",
+    "fails_core_years",
+    "federal_rule_probabilities",
     "format_table",
     "glossary",
+    "integrity_markers",
     "labelled",
     "list_datasets",
     "list_performance",
+    "list_persistence",
+    "list_robustness",
+    "list_status",
     "load_dataset",
     "load_region",
+    "mark_borders",
     "methods_appendix",
+    "multiverse",
+    "municipal_shares",
+    "objectivity_markers",
     "plot",
     "plot_caterpillar",
     "plot_context",
+    "plot_durations",
+    "plot_early_warning",
     "plot_funnel",
     "plot_mark_shares",
+    "plot_multiverse",
+    "plot_operating",
+    "plot_score_histogram",
+    "plot_sensitivity",
+    "plot_share_funnel",
+    "plot_status",
     "plot_thresholds",
     "plot_verdicts",
     "plot_views",
     "published_means",
+    "rank_percentiles",
     "read_workbook",
     "reference",
+    "regional_markers",
+    "resilient_pupils",
+    "resilient_share",
+    "resource_risks",
+    "risk_columns",
+    "risk_factors",
+    "risk_profile",
+    "risk_zone",
+    "round_shares",
     "save_figure",
     "score_means",
+    "share_excess",
+    "share_funnel",
+    "share_good_marks",
     "simulate_class_counts",
     "simulate_region",
+    "simulate_rule",
+    "typology",
     "within_correlation",
+    "without_suspicious",
     "write_annual_run",
     "write_tables",
     "write_template",
+    "yearly_flags",
 ]
 
 
@@ -142,7 +240,40 @@ if TYPE_CHECKING:
     from resilience.data.simulation import simulate_class_counts, simulate_region
     from resilience.data.template import write_template
     from resilience.data.workbook import read_workbook
-    from resilience.detection import Criteria, detect_schools
+    from resilience.detection import Criteria, Criterion, detect_schools
+    from resilience.detection.concentration import concentration_set, fails_core_years
+    from resilience.detection.funnel import share_funnel
+    from resilience.detection.history.compare_lists import compare_lists
+    from resilience.detection.history.early_warning import early_warning
+    from resilience.detection.history.status import list_status
+    from resilience.detection.integrity.adjacent import adjacent_scores
+    from resilience.detection.integrity.borders import mark_borders
+    from resilience.detection.integrity.marker_sets import MarkerSet
+    from resilience.detection.integrity.markers import integrity_markers
+    from resilience.detection.integrity.objectivity import objectivity_markers
+    from resilience.detection.integrity.regional import municipal_shares, regional_markers
+    from resilience.detection.integrity.round_shares import round_shares
+    from resilience.detection.integrity.switch import without_suspicious
+    from resilience.detection.integrity.thresholds import IntegrityThresholds
+    from resilience.detection.pupils import resilient_pupils
+    from resilience.detection.risk import risk_profile
+    from resilience.detection.risk_factors import RiskFactor, RiskItem, risk_factors
+    from resilience.detection.risk_resources import (
+        eliminated_risks,
+        elimination_shares,
+        resource_risks,
+    )
+    from resilience.detection.risk_zone import risk_columns, risk_zone
+    from resilience.detection.robustness import list_robustness
+    from resilience.detection.rule_columns import (
+        rank_percentiles,
+        share_excess,
+        share_good_marks,
+        yearly_flags,
+    )
+    from resilience.detection.simulator.estimate import estimate_failure_parts
+    from resilience.detection.simulator.simulate import simulate_rule
+    from resilience.detection.typology import list_persistence, typology
     from resilience.errors import (
         DataError,
         DatasetError,
@@ -153,12 +284,21 @@ if TYPE_CHECKING:
         WeakDataWarning,
     )
     from resilience.pipeline import annual_run, list_performance, load_region
+    from resilience.pipeline.multiverse import Refits, multiverse
     from resilience.plotting import (
         plot,
         plot_caterpillar,
         plot_context,
+        plot_durations,
+        plot_early_warning,
         plot_funnel,
         plot_mark_shares,
+        plot_multiverse,
+        plot_operating,
+        plot_score_histogram,
+        plot_sensitivity,
+        plot_share_funnel,
+        plot_status,
         plot_thresholds,
         plot_verdicts,
         plot_views,
@@ -169,6 +309,8 @@ if TYPE_CHECKING:
     from resilience.reporting.annual import write_annual_run
     from resilience.results import format_table
     from resilience.stats.crossproducts import CrossProducts
+    from resilience.stats.rule_chance import federal_rule_probabilities, resilient_share
+    from resilience.stats.share_moments import FailureParts
     from resilience.value_added import (
         Cohort,
         CohortPrior,

@@ -33,7 +33,7 @@ from resilience.value_added import EffectsResults
 __all__ = ["Checks", "Signs", "look_for_signs", "run_checks"]
 
 FEWEST_YEARS = 2
-N_REPLICATES = 1000  # Monte-Carlo error of a probability at most .016
+N_REPLICATES = 500  # Monte-Carlo error of a probability at most .022
 
 Found = TypeVar("Found")
 
@@ -224,6 +224,7 @@ def run_checks(
             school_years=va.school_years if va is not None else None,
             schools=region.schools,
             variances=va.variances if va is not None else None,
+            everyone=found,
         ),
     )
     return Checks(

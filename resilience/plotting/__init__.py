@@ -7,7 +7,13 @@ from resilience.plotting.caterpillar import plot_caterpillar
 from resilience.plotting.context import expected_line, plot_context
 from resilience.plotting.dispatch import plot
 from resilience.plotting.funnel import plot_funnel
+from resilience.plotting.histograms import plot_score_histogram
 from resilience.plotting.marks import plot_mark_shares, plot_thresholds
+from resilience.plotting.multiverse import plot_multiverse
+from resilience.plotting.operating import plot_operating
+from resilience.plotting.sensitivity import plot_sensitivity
+from resilience.plotting.share_funnel import plot_share_funnel
+from resilience.plotting.status import plot_durations, plot_early_warning, plot_status
 from resilience.plotting.verdicts import plot_verdicts
 from resilience.plotting.views import plot_views
 from resilience.plotting.weights import plot_weights
@@ -23,6 +29,14 @@ __all__ = [
     "plot_thresholds",
     "plot_verdicts",
     "plot_views",
+    "plot_sensitivity",
+    "plot_operating",
+    "plot_multiverse",
+    "plot_status",
+    "plot_durations",
+    "plot_early_warning",
+    "plot_score_histogram",
+    "plot_share_funnel",
     "plot_weights",
     "save_figure",
 ]

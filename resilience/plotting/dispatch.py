@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING, Any
 from resilience.errors import SpecificationError
 from resilience.i18n import text
 from resilience.plotting.caterpillar import plot_caterpillar
+from resilience.plotting.multiverse import plot_multiverse
+from resilience.plotting.operating import plot_operating
+from resilience.plotting.sensitivity import plot_sensitivity
+from resilience.plotting.share_funnel import plot_share_funnel
+from resilience.plotting.status import plot_early_warning, plot_status
 from resilience.plotting.verdicts import plot_verdicts
 from resilience.plotting.weights import plot_weights
 
@@ -23,6 +28,13 @@ _PLOTS: dict[str, Callable[..., Axes]] = {
     "OrdinalSchoolResults": plot_caterpillar,
     "ContextIndexResults": plot_weights,
     "DetectionResults": plot_verdicts,
+    "IndexSensitivityResults": plot_sensitivity,
+    "RuleSimulationResults": plot_operating,
+    "MultiverseResults": plot_multiverse,
+    "ListRobustness": plot_multiverse,
+    "StatusResults": plot_status,
+    "EarlyWarningResults": plot_early_warning,
+    "ShareFunnelResults": plot_share_funnel,
 }
 
 
@@ -30,7 +42,9 @@ def plot(result: Any, *, ax: Axes | None = None, lang: str = "en") -> Axes:
     """Draw the figure that belongs to this kind of result.
 
     Value-added results, from pupils, means or counts of marks, give the caterpillar of school
-    effects, a context index its weights, a detection the count of verdicts by rule.
+    effects, a context index its weights and their sensitivity the ranks near the gate, a detection
+    the count of verdicts by rule, a rule simulation the operating curves, a multiverse its curve,
+    statuses the flow over the years, an early warning its calibration, a share funnel the funnel.
 
     Parameters
     ----------

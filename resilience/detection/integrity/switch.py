@@ -11,7 +11,8 @@ from resilience.detection.integrity.flags import read_flags
 from resilience.detection.integrity.switch_results import IntegritySwitchResults
 from resilience.detection.rules.criteria import Criteria
 from resilience.detection.verdicts.detect import detect_schools
-from resilience.errors import DataError
+from resilience.detection.verdicts.results import DetectionResults
+from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
 
 __all__ = ["without_suspicious"]
@@ -27,6 +28,7 @@ def without_suspicious(
     school_years: pd.DataFrame | None = None,
     schools: pd.DataFrame | None = None,
     variances: Mapping[str, float] | None = None,
+    everyone: DetectionResults | None = None,
 ) -> IntegritySwitchResults:
     """Apply rules twice, to all schools and without those with signs, and compare the lists.
 
@@ -43,6 +45,8 @@ def without_suspicious(
         flag stay.
     counts, school_years, schools, variances : optional
         As in `detect_schools`.
+    everyone : DetectionResults, optional
+        What `detect_schools` gave for these rules and tables, to spare applying them again.
 
     Returns
     -------
@@ -53,6 +57,8 @@ def without_suspicious(
     ------
     DataError
         If ``flags`` breaks its rule, names only schools that are in no table, or nothing is left.
+    SpecificationError
+        If ``everyone`` holds the verdicts of other rules.
     """
     true, unknown = read_flags(flags)
     tables = {"counts": counts, "school_years": school_years, "schools": schools}
@@ -67,15 +73,18 @@ def without_suspicious(
         raise DataError(text("integrity.flags_strange", n=len(true), first=sorted(true)[0]))
     if known and not known - true:
         raise DataError(text("integrity.nothing_left", n=len(known)))
-    everyone = detect_schools(
-        effects,
-        scores,
-        rules,
-        counts=counts,
-        school_years=school_years,
-        schools=schools,
-        variances=variances,
-    )
+    if everyone is None:
+        everyone = detect_schools(
+            effects,
+            scores,
+            rules,
+            counts=counts,
+            school_years=school_years,
+            schools=schools,
+            variances=variances,
+        )
+    elif everyone.rules != ((rules,) if isinstance(rules, Criteria) else tuple(rules)):
+        raise SpecificationError(text("integrity.other_rules"))
     cleared = detect_schools(
         _without(effects, true),
         _without(scores, true),

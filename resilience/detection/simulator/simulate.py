@@ -101,7 +101,7 @@ def simulate_rule(
     -----
     Rules that pool procedures by the ordinal model (``low_posterior_pooled``) refit it for every
     simulated region, this year's and next year's, and are judged in one of 200 replicates (at
-    least 3) only: 10 of 2000 take about half a minute.
+    least 3) only: 10 of 2000 take about a minute.
 
     References
     ----------
