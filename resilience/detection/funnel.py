@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -181,7 +182,7 @@ def share_funnel(
 
 
 def _table(own: pd.DataFrame, found: ShareFunnel) -> pd.DataFrame:
-    columns: dict[str, object] = {
+    columns: dict[str, NDArray[Any]] = {
         "share_below_minimum": found.share,
         "estimate": found.estimate,
         "std_error": found.std_error,

@@ -15,14 +15,16 @@ from resilience.data.outputs import write_files
 from resilience.detection.verdicts.results import DetectionResults
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import check_language, text
+from resilience.reporting.calculation_sheet_common import write_common
 from resilience.reporting.calculation_sheet_counts import count_table, write_counts
 from resilience.reporting.calculation_sheet_data import Material, material_of, school_of
 from resilience.reporting.calculation_sheet_page import (
+    COLUMNS,
     Cell,
     Page,
     sheet_reference,
 )
-from resilience.reporting.calculation_sheet_posterior import Words, can_redo, write_common
+from resilience.reporting.calculation_sheet_posterior import Words, can_redo
 from resilience.reporting.calculation_sheet_rules import write_rule
 from resilience.validation import nearest_names
 
@@ -243,7 +245,10 @@ def _page(
     name = f"{school_id}. {school.name}" if school.name else school_id
     page.heading(text("calculation_sheet.page_title", school=name), look="title")
     page.note(text("calculation_sheet.page_how"))
-    page.head([text(f"calculation_sheet.column_{c}") for c in ("what", "value", "library", "how")])
+    page.head(
+        [text(f"calculation_sheet.column_{c}") for c in ("what", "value", "library", "how")],
+        last_span=COLUMNS - 3,
+    )
     if any(can_redo(rule, school) for rule in rules):
         write_common(page, school)
     counts = count_table(school, material.cells, rules)
@@ -265,7 +270,7 @@ def _cover(
     lang: str,
 ) -> Page:
     """Return the first page: what this is, what colours mean, verdicts that follow the pages."""
-    page = Page(lang=lang)
+    page = Page(lang=lang, widths=(20.0, 34.0, *(20.0 for _ in rules)))
     page.heading(text("calculation_sheet.cover_title"), look="title")
     for part in ("purpose", "change", "region", "probability", "method"):
         page.note(text(f"calculation_sheet.cover_{part}"))
@@ -274,7 +279,7 @@ def _cover(
     for look in ("input", "number", "result", "text"):
         words = text(f"calculation_sheet.legend_{look}").localized(lang)
         row = {
-            1: Cell(value=text(f"calculation_sheet.sample_{look}").localized(lang), look=look),  # type: ignore[arg-type]  # one of the looks
+            1: Cell(value=text(f"calculation_sheet.sample_{look}").localized(lang), look=look),
             2: Cell(value=words, look="note", span=8),
         }
         page.table_row(row)

@@ -104,7 +104,8 @@ def write_counts(page: Page, table: CountTable) -> None:
         ]
     page.head(heads)
     for procedure in table.procedures:
-        row, cells, names = len(page.rows) + 1, {1: Cell(value=procedure, look="label")}, {}
+        row, cells = len(page.rows) + 1, {1: Cell(value=procedure, look="label")}
+        names: dict[int, str] = {}
         for t, year in enumerate(table.years):
             at, key = 2 + 3 * t, (procedure, year)
             n, f = table.n.get(key), table.failed.get(key)
@@ -350,7 +351,7 @@ def _beta(
     if school.school_id not in summed.index or len(summed) < 2:
         return False
     prior = fit_beta_prior(summed[numbers[0]].to_numpy(), summed[numbers[1]].to_numpy())
-    f, n = (int(v) for v in summed.loc[school.school_id, numbers])
+    f, n = (int(v) for v in summed.loc[[school.school_id], numbers].to_numpy()[0])
     p = float(stats.beta.sf(criterion.bound, prior.alpha + f, prior.beta + n - f))
     p = 1 - p if criterion.direction in ("at_most", "below") else p
     known = school.criteria[rule.id, criterion.name]["probability"]

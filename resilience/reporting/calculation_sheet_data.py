@@ -244,9 +244,7 @@ def school_of(material: Material, school_id: str, rules: Sequence[Criteria]) -> 
         name=material.names.get(school_id, ""),
         verdicts=verdicts,
         working=working,
-        criteria={
-            (str(r["rule_id"]), str(r["criterion"])): r for r in lines.to_dict(orient="records")
-        },
+        criteria={(str(r["rule_id"]), str(r["criterion"])): r for r in _records(lines)},
         observed=_number(effect, "observed_mean"),
         expected=_number(effect, "expected_mean"),
         raw=raw,
@@ -261,7 +259,11 @@ def school_of(material: Material, school_id: str, rules: Sequence[Criteria]) -> 
 
 def _rows(table: pd.DataFrame, school_id: str, ids: set[str]) -> dict[str, dict[str, Any]]:
     own = table[(table["school_id"] == school_id) & table["rule_id"].isin(ids)]
-    return {str(r["rule_id"]): r for r in own.to_dict(orient="records")}
+    return {str(r["rule_id"]): r for r in _records(own)}
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(k): v for k, v in row.items()} for row in table.to_dict(orient="records")]
 
 
 def _row(table: pd.DataFrame | None, school_id: str) -> Mapping[str, Any]:
@@ -283,14 +285,15 @@ def _context(
     found: dict[str, float | None] = dict.fromkeys(names)
     if working is None:
         return found
-    found["index"] = float(working["context_index"])
+    index = float(working["context_index"])
+    found["index"] = index
     a, q = float(working["context_shrunken"]), float(working["context_error"])
     found["shrunken"], found["error"] = a, q
     kappa, error = _number(score, "context_reliability"), _number(score, "context_index_std_error")
     centre = material.centre
     if kappa is None or error is None or centre is None:
         return found
-    redone = centre + kappa * (found["index"] - centre)
+    redone = centre + kappa * (index - centre)
     if abs(redone - a) < _SAME * max(1, abs(a)) and abs(math.sqrt(kappa) * error - q) < _SAME:
         found |= {"centre": centre, "kappa": kappa, "index_error": error}
     return found

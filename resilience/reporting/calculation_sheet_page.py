@@ -71,12 +71,15 @@ class Page:
         Address of every named cell, absolute.
     outside : mapping of str to str
         Names of other sheets' ranges.
+    widths : tuple of float
+        Widths of the first columns, in characters; the others are alike.
     """
 
     lang: str
     rows: list[Row] = field(default_factory=list)
     places: dict[str, str] = field(default_factory=dict)
     outside: Mapping[str, str] = field(default_factory=dict)
+    widths: tuple[float, ...] = (42.0, 14.0, 14.0)
 
     def words(self, wording: Bilingual | str) -> str:
         """Return a wording in the language of the page."""
@@ -153,10 +156,15 @@ class Page:
         for place, name in (names or {}).items():
             self._place(name, place)
 
-    def head(self, labels: Sequence[Bilingual | str]) -> None:
-        """Write the head of a table."""
+    def head(self, labels: Sequence[Bilingual | str], *, last_span: int = 1) -> None:
+        """Write the head of a table; the last label may run over several columns."""
         cells = {
-            k + 1: Cell(value=self.words(label), look="head") for k, label in enumerate(labels)
+            k: Cell(
+                value=self.words(label),
+                look="head",
+                span=last_span if k == len(labels) else 1,
+            )
+            for k, label in enumerate(labels, start=1)
         }
         self.rows.append(Row(cells=cells))
 

@@ -10,12 +10,13 @@ from scipy import special
 
 from resilience.detection.rules.criteria import Criteria
 from resilience.detection.rules.criterion import EFFECT, INDEX, Criterion
-from resilience.i18n import Bilingual, text
+from resilience.i18n import text
+from resilience.reporting.calculation_sheet_common import say, write_step
 from resilience.reporting.calculation_sheet_data import School, is_number
-from resilience.reporting.calculation_sheet_page import Cell, Page, quoted
+from resilience.reporting.calculation_sheet_page import Page, quoted
 from resilience.stats.binormal import binormal_cdf
 
-__all__ = ["Words", "can_redo", "write_common", "write_joint"]
+__all__ = ["Words", "can_redo", "write_joint"]
 
 UPWARD = ("above", "at_least")
 GOOD_POWER = 0.5
@@ -48,130 +49,6 @@ class Words:
         }[verdict]
 
 
-def write_common(page: Page, school: School) -> None:
-    """Write what all posterior rules of the school share: residual, precision, index."""
-    if school.raw is not None and school.precision is not None:
-        page.heading(text("calculation_sheet.part_result"))
-        _write_result(page, school)
-    if school.shrunken is not None and school.error is not None:
-        page.heading(text("calculation_sheet.part_context"))
-        _write_context(page, school)
-
-
-def _say(key: str, **values: object) -> tuple[Bilingual, Bilingual]:
-    """Return label and explanation of a line."""
-    return text(f"calculation_sheet.{key}"), text(f"calculation_sheet.{key}_how", **values)
-
-
-def _line(
-    page: Page,
-    name: str,
-    key: str,
-    value: float | str,
-    formula: str = "",
-    *,
-    digits: int = 4,
-    result: bool = False,
-    library: float | str | None = None,
-) -> None:
-    label, how = _say(key)
-    page.line(
-        name, label, value, how, formula=formula, digits=digits, result=result, library=library
-    )
-
-
-def _write_result(page: Page, school: School) -> None:
-    raw, years = float(school.raw or 0.0), school.years
-    if years is not None:
-        _write_years(page, school)
-    if school.observed is not None and school.expected is not None:
-        gap = school.observed - school.expected
-        _line(page, "observed", "observed", school.observed)
-        _line(page, "expected", "expected", school.expected)
-        _line(page, "difference", "difference", gap, "{observed}-{expected}")
-        if years is not None and abs(years.by_pupils - gap) < 1e-6:
-            # the difference weighs years by pupils, the mean residual by precision
-            redone = years.mean - years.by_pupils
-            formula = "{year_mean}-{year_plain}"
-            _line(page, "weighting", "weighting", redone, formula)
-        else:
-            _line(page, "weighting", "weighting_given", raw - gap)
-        _line(page, "raw", "raw", raw, "{difference}+{weighting}", result=True)
-    elif years is not None:
-        _line(page, "raw", "raw", raw, "{year_mean}", result=True)
-    else:
-        _line(page, "raw", "raw_given", raw)
-    if years is not None:
-        _line(page, "precision", "precision", years.precision, "SUM({weights})", digits=3)
-    else:
-        _line(page, "precision", "precision_given", float(school.precision or 0.0), digits=3)
-    pupils = float(school.n_pupils or 0.0)
-    exact = years is not None and sum(years.n_pupils) == pupils
-    _line(page, "n_pupils", "n_pupils", pupils, "SUM({year_pupils})" if exact else "", digits=0)
-
-
-def _write_years(page: Page, school: School) -> None:
-    """Write a row per year: pupils, residual, variance, weight."""
-    years = school.years
-    if years is None:
-        return
-    if years.pupil_variance is not None:
-        _line(page, "pupil_variance", "pupil_variance", years.pupil_variance, digits=5)
-    _line(page, "transient", "transient", years.transient, digits=5)
-    heads = ("year", "pupils", "residual", "sampling", "weight")
-    page.head([text(f"calculation_sheet.head_{h}") for h in heads])
-    first = len(page.rows) + 1
-    for k, year in enumerate(years.year):
-        row = first + k
-        sampling = f"{{pupil_variance}}/$B${row}" if years.pupil_variance is not None else ""
-        page.table_row(
-            {
-                1: Cell(value=str(year), look="label"),
-                2: Cell(value=years.n_pupils[k], look="input", digits=0),
-                3: Cell(value=years.residual[k], look="input", digits=4),
-                4: Cell(
-                    value=years.sampling_variance[k],
-                    formula=sampling,
-                    look="number" if sampling else "input",
-                    digits=5,
-                ),
-                5: Cell(
-                    value=years.weights[k],
-                    formula=f"1/({{transient}}+$D${row})",
-                    look="number",
-                    digits=3,
-                ),
-            }
-        )
-    last = first + len(years.year) - 1
-    page.places["year_pupils"] = f"$B${first}:$B${last}"
-    page.places["year_residuals"] = f"$C${first}:$C${last}"
-    page.places["weights"] = f"$E${first}:$E${last}"
-    page.note(text("calculation_sheet.years_how"))
-    for name, weights, value in (
-        ("year_mean", "weights", years.mean),
-        ("year_plain", "year_pupils", years.by_pupils),
-    ):
-        formula = f"SUMPRODUCT({{{weights}}},{{year_residuals}})/SUM({{{weights}}})"
-        _line(page, name, name, value, formula)
-
-
-def _write_context(page: Page, school: School) -> None:
-    a, q = float(school.shrunken or 0.0), float(school.error or 0.0)
-    if school.kappa is None or school.centre is None or school.index_error is None:
-        _line(page, "a", "a_given", a)
-        _line(page, "q", "q_given", q)
-    else:
-        _line(page, "index", "index", float(school.index or 0.0))
-        _line(page, "centre", "centre", school.centre)
-        _line(page, "kappa", "kappa", school.kappa)
-        _line(page, "index_error", "index_error", school.index_error)
-        _line(page, "a", "a", a, "{centre}+{kappa}*({index}-{centre})", result=True)
-        _line(page, "q", "q", q, "SQRT({kappa})*{index_error}")
-    if school.coverage is not None:
-        _line(page, "coverage", "coverage", school.coverage, digits=2)
-
-
 @dataclass(kw_only=True)
 class _Chain:
     """Lines of one rule: names carry the rule's own prefix, values are computed beside."""
@@ -193,7 +70,7 @@ class _Chain:
     ) -> None:
         """Write a line; ``{.name}`` in the formula is a line of this rule."""
         self.values[name] = value
-        _line(
+        write_step(
             self.page,
             self.prefix + name,
             key or name,
@@ -232,7 +109,7 @@ def can_redo(rule: Criteria, school: School) -> bool:
             return False
         net -= row["line_slope"] * school.shrunken
     same = abs(net - row["residual_mean"]) < _CLOSE and school.precision == row["precision"]
-    return same and abs(_redone(school, rule) - row["probability"]) < _CLOSE
+    return bool(same and abs(_redone(school, rule) - row["probability"]) < _CLOSE)
 
 
 def _redone(school: School, rule: Criteria) -> float:
@@ -459,7 +336,7 @@ def _verdict(
         f"IF(OR({','.join(guards)}),{unknown},IF({name('probability')}>={name('threshold')},{yes},"
         f"IF({name('probability')}<={name('p_no')},{no},{late})))"
     )
-    label, how = _say("joint_verdict")
+    label, how = say("joint_verdict")
     page.line(
         prefix + "joint_verdict",
         label,

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["sheets_bytes"]
 
-_WIDTHS = (42.0, 14.0, 14.0)  # of the first columns; the others are alike
-_OTHER = 12.5
+_OTHER = 12.5  # width of the columns for which a page names none
+_FONT = "Calibri"
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # not allowed in XML
 _CELL = re.compile(r'<c r="([A-Z]+\d+)"([^>]*)><f>(.*?)</f><v ?/?>(?:</v>)?</c>', re.DOTALL)
 _COLORS = {
@@ -75,7 +75,7 @@ def _write(
     formulas: dict[str, Cell] = {}
     widest = max((max(row.cells) for row in page.rows if row.cells), default=1)
     for k in range(1, max(widest, COLUMNS) + 1):
-        width = _WIDTHS[k - 1] if k <= len(_WIDTHS) else _OTHER
+        width = page.widths[k - 1] if k <= len(page.widths) else _OTHER
         sheet.column_dimensions[column_name(k)].width = width
     for number, row in enumerate(page.rows, start=1):
         height = 15.0
@@ -91,7 +91,7 @@ def _write(
                     start_column=place,
                     end_column=place + cell.span - 1,
                 )
-            height = max(height, _height(cell, place))
+            height = max(height, _height(cell, place, page.widths))
         sheet.row_dimensions[number].height = height
     sheet.sheet_view.showGridLines = False
     if not first and len(page.rows) > 3:
@@ -111,32 +111,49 @@ def _looks() -> dict[str, dict[str, Any]]:
 
     thin = Side(style="thin", color="B8C4D0")
     frame = Border(left=thin, right=thin, top=thin, bottom=thin)
-    top = {"wrap_text": True, "vertical": "top"}
+    top: dict[str, Any] = {"wrap_text": True, "vertical": "top"}
 
     def fill(look: str) -> PatternFill:
         return PatternFill("solid", fgColor=_COLORS[look])
 
     number = Alignment(horizontal="right", **top)
     return {
-        "title": {"font": Font(bold=True, size=14), "alignment": Alignment(**top)},
+        "title": {"font": Font(name=_FONT, bold=True, size=14), "alignment": Alignment(**top)},
         "heading": {
-            "font": Font(bold=True, size=11),
+            "font": Font(name=_FONT, bold=True, size=11),
             "fill": fill("heading"),
             "alignment": Alignment(**top),
         },
-        "label": {"alignment": Alignment(**top)},
-        "input": {"fill": fill("input"), "border": frame, "alignment": number},
-        "number": {"fill": fill("number"), "border": frame, "alignment": number},
+        "label": {"font": Font(name=_FONT), "alignment": Alignment(**top)},
+        "input": {
+            "font": Font(name=_FONT),
+            "fill": fill("input"),
+            "border": frame,
+            "alignment": number,
+        },
+        "number": {
+            "font": Font(name=_FONT),
+            "fill": fill("number"),
+            "border": frame,
+            "alignment": number,
+        },
         "result": {
-            "font": Font(bold=True),
+            "font": Font(name=_FONT, bold=True),
             "fill": fill("result"),
             "border": frame,
             "alignment": number,
         },
-        "note": {"font": Font(color="44505C", size=10), "alignment": Alignment(**top)},
-        "head": {"font": Font(bold=True), "fill": fill("head"), "alignment": Alignment(**top)},
-        "text": {"font": Font(color="44505C"), "alignment": number},
-        "warning": {"font": Font(bold=True), "alignment": Alignment(**top)},
+        "note": {
+            "font": Font(name=_FONT, color="44505C", size=10),
+            "alignment": Alignment(indent=1, **top),
+        },
+        "head": {
+            "font": Font(name=_FONT, bold=True),
+            "fill": fill("head"),
+            "alignment": Alignment(**top),
+        },
+        "text": {"font": Font(name=_FONT, color="44505C"), "alignment": number},
+        "warning": {"font": Font(name=_FONT, bold=True), "alignment": Alignment(**top)},
     }
 
 
@@ -169,12 +186,12 @@ def _rounded(value: float | bool) -> float | bool:
     return value if isinstance(value, bool | int) else float(f"{value:.12g}")
 
 
-def _height(cell: Cell, place: int) -> float:
+def _height(cell: Cell, place: int, widths: tuple[float, ...]) -> float:
     """Return the height that the text of a cell needs: programs do not fit merged cells."""
     if not isinstance(cell.value, str) or cell.formula:
         return 15.0
     columns = range(place, place + cell.span)
-    width = sum(_WIDTHS[k - 1] if k <= len(_WIDTHS) else _OTHER for k in columns)
+    width = sum(widths[k - 1] if k <= len(widths) else _OTHER for k in columns)
     size = 1.35 if cell.look == "title" else 1.12 if cell.look in ("head", "heading") else 1.0
     lines = sum(
         max(1, len(wrap(part, max(4, int(width / size))))) for part in cell.value.split("\n")
