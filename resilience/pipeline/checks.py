@@ -198,6 +198,7 @@ def run_checks(
             on_counts,
             _table(counts),
             schools=region.schools,
+            truth="two_procedures",
             n_replicates=N_REPLICATES,
             random_state=seed,
         ),
@@ -281,12 +282,16 @@ def _statuses(rules: list[Criteria], region: Region) -> dict[str, StatusResults]
     """Apply the rules of this year to every year of the counts and follow the schools."""
     counts = _table(region.counts)
     years = sorted(int(y) for y in counts["year"].unique())
-    if len(years) < FEWEST_YEARS:
-        raise DataError(text("checks.one_year", year=years[0]))
     found = {}
     for rule in rules:
+        # a list is complete from the first year on in which the table holds all the rule asks for
+        judged = years[max(c.years_of for c in rule.criteria) - 1 :]
+        if len(judged) < FEWEST_YEARS:
+            raise DataError(
+                text("checks.few_years", n=len(years), rule=rule.id, judged=len(judged))
+            )
         lists = {}
-        for year in years:
+        for year in judged:
             upto = counts[counts["year"] <= year]
             present = set(upto["procedure"].unique())
             # a procedure that began later cannot have been asked for then

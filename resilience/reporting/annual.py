@@ -17,8 +17,13 @@ from resilience.plotting.caterpillar import plot_caterpillar
 from resilience.plotting.context import plot_context
 from resilience.plotting.funnel import plot_funnel
 from resilience.plotting.marks import plot_mark_shares, plot_thresholds
+from resilience.plotting.operating import plot_operating
+from resilience.plotting.sensitivity import plot_sensitivity
+from resilience.plotting.status import plot_early_warning, plot_status
 from resilience.plotting.verdicts import plot_verdicts
 from resilience.reporting.appendix import Appendix, methods_appendix
+from resilience.reporting.calculation_sheet import CalculationSheets, calculation_sheet
+from resilience.reporting.calculation_sheet_workbook import sheets_bytes
 from resilience.reporting.convert import docx_bytes, html_text, pandoc_path
 from resilience.reporting.provenance import DataRecord, Provenance
 from resilience.reporting.tables import csv_bytes
@@ -58,6 +63,7 @@ def write_annual_run(
     -------
     tuple of Path
         ``tables/*.csv``, ``tables/tables.xlsx``, ``figures/*.png`` and ``.svg``,
+        ``calculation_sheets.xlsx``,
         ``appendix.html``, ``appendix.docx`` (with the extra ``report``; else ``appendix.md``) and
         ``manifest.json`` with the checksum of every file.
 
@@ -80,6 +86,10 @@ def write_annual_run(
         for name, axes in _figures(results, lang).items():
             files[root / "figures" / f"{name}.png"] = figure_bytes(axes, "png")
             files[root / "figures" / f"{name}.svg"] = figure_bytes(axes, "svg")
+    say(text("annual.step_sheets").localized(lang))
+    sheets = _sheets(results, lang)
+    if sheets is not None:
+        files[root / "calculation_sheets.xlsx"] = sheets_bytes(sheets.sheets, lang)
     say(text("annual.step_appendix").localized(lang))
     files |= _appendix_files(_appendix(results, lang), root)
     manifest = _manifest(results, {p.relative_to(root).as_posix(): b for p, b in files.items()})
@@ -106,7 +116,44 @@ def _figures(results: AnnualResults, lang: str) -> dict[str, Any]:
         drawn[f"verdicts_{rule.id}"] = plot_verdicts(
             results.found, results.schools, rule_id=rule.id, lang=lang
         )
+    return drawn | _check_figures(results, lang)
+
+
+def _check_figures(results: AnnualResults, lang: str) -> dict[str, Any]:
+    """Draw what the checks of the run found."""
+    checks = results.checks
+    drawn: dict[str, Any] = {}
+    if checks.sensitivity is not None:
+        drawn["index_sensitivity"] = plot_sensitivity(
+            checks.sensitivity, names=results.school_names, lang=lang
+        )
+    if checks.rule_errors is not None:
+        drawn["rule_errors"] = plot_operating(checks.rule_errors, view="errors", lang=lang)
+        drawn["rule_curves"] = plot_operating(checks.rule_errors, lang=lang)
+    for rule_id, status in checks.status.items():
+        drawn[f"status_{rule_id}"] = plot_status(status, lang=lang)
+    if checks.early_warning is not None:
+        drawn["early_warning"] = plot_early_warning(checks.early_warning, lang=lang)
     return drawn
+
+
+def _sheets(results: AnnualResults, lang: str) -> CalculationSheets | None:
+    """Return the calculation sheets of the schools the configuration asks for."""
+    found = results.found
+    if results.sheets == "none":
+        return None
+    if results.sheets == "listed" and not (found.schools["verdict"] == "yes").any():
+        return None
+    everyone = sorted(found.schools["school_id"].unique()) if results.sheets == "all" else None
+    return calculation_sheet(
+        found,
+        effects=results.va,
+        scores=results.index,
+        counts=results.counts,
+        schools=results.schools,
+        school_ids=everyone,
+        lang=lang,
+    )
 
 
 def _appendix(results: AnnualResults, lang: str) -> Appendix:
