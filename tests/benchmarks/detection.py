@@ -126,15 +126,18 @@ def whole_regions(n_regions: int) -> pd.DataFrame:
             found = list_performance(
                 run.found.schools, truth, f"true_{rule.target}", rules=[rule.id]
             )
-            shares.append(found.assign(region=seed, target=rule.target))
+            own = run.found.schools[run.found.schools["rule_id"] == rule.id]
+            claimed = (1 - own.loc[own["verdict"] == "yes", "probability"]).sum(min_count=1)
+            shares.append(found.assign(region=seed, target=rule.target, claimed=claimed))
     table = pd.concat(shares)
     rows = []
     for (target, rule), own in table.groupby(["target", "rule_id"], sort=False):
         hits, n = own["n_true_listed"].to_numpy(float), own["n_listed"].to_numpy(float)
         ppv, ppv_error = ratio_with_error(hits, n)
         found, error = ratio_with_error(hits, own["n_true"].to_numpy(float))
-        rows.append((target, rule, n.mean(), ppv, ppv_error, found, error))
-    names = ["target", "rule", "names", "PPV", "±", "sensitivity", "± "]
+        claimed = own["claimed"].sum(min_count=1) / n.sum() if n.sum() else np.nan
+        rows.append((target, rule, n.mean(), claimed, 1 - ppv, ppv, ppv_error, found, error))
+    names = ["target", "rule", "names", "FDR claimed", "FDR", "PPV", "±", "sensitivity", "± "]
     return pd.DataFrame(rows, columns=names)
 
 
