@@ -22,6 +22,7 @@ __all__ = [
     "check_not_empty",
     "check_numeric",
     "check_positive",
+    "check_table",
     "check_unique",
     "nearest_names",
     "shorten",
@@ -62,14 +63,31 @@ def check_choice(value: str, options: Sequence[str], *, argument: str) -> str:
     return value
 
 
+def check_table(frame: object, *, table: str) -> None:
+    """Raise if something else than a table was passed, such as None, a list or a file name.
+
+    Raises
+    ------
+    SpecificationError
+        Naming the table and the type of what was passed.
+    """
+    import pandas as pd
+
+    if not isinstance(frame, pd.DataFrame):
+        raise SpecificationError(text("validation.table", table=table, kind=type(frame).__name__))
+
+
 def check_columns(frame: pd.DataFrame, columns: Iterable[str], *, table: str) -> None:
     """Raise if a column is absent from the table.
 
     Raises
     ------
+    SpecificationError
+        If it is no table.
     DataError
         Naming the missing columns and the nearest names there are.
     """
+    check_table(frame, table=table)
     missing = [c for c in columns if c not in frame.columns]
     if missing:
         near = "; ".join(f"{m!r}: {nearest_names(m, map(str, frame.columns))}" for m in missing)
@@ -84,7 +102,8 @@ def check_columns(frame: pd.DataFrame, columns: Iterable[str], *, table: str) ->
 
 
 def check_not_empty(frame: pd.DataFrame, *, table: str) -> None:
-    """Raise a `DataError` if the table has no rows."""
+    """Raise a `DataError` if the table has no rows, a `SpecificationError` if it is no table."""
+    check_table(frame, table=table)
     if len(frame) == 0:
         raise DataError(text("validation.empty", table=table))
 

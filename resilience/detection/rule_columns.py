@@ -43,9 +43,13 @@ def yearly_flags(verdicts: pd.DataFrame) -> pd.DataFrame:
     Raises
     ------
     DataError
-        If a school-year repeats, or a verdict is none of the four.
+        If the table is empty, a school or year is missing or repeats, or a verdict is none of
+        the four.
     """
     check_columns(verdicts, ["school_id", "year", "verdict"], table="verdicts")
+    check_not_empty(verdicts, table="verdicts")
+    check_finite(verdicts, ["school_id", "year"], table="verdicts", unit="school_id")
+    check_numeric(verdicts, ["year"], table="verdicts")
     check_unique(verdicts, ["school_id", "year"], table="verdicts")
     given = verdicts["verdict"].astype(str)
     strange = given[~given.isin(VERDICTS)]
@@ -103,17 +107,58 @@ def share_good_marks(counts: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         ``school_id year share_good_marks``; missing where there are no marks.
+
+    Raises
+    ------
+    DataError
+        If the table is empty, a school, year or procedure is missing or repeats, a count is
+        negative or no whole number, only some marks of a row are there, or there are more marks
+        than participants.
     """
     check_not_empty(counts, table="counts")
-    check_columns(counts, ["school_id", "year", *MARKS], table="counts")
-    check_numeric(counts, MARKS, table="counts")
-    marks = counts[list(MARKS)]
-    if (marks < 0).any(axis=None):
-        raise DataError(text("rules.whole_numbers", values=marks.min().min()))
+    key = ["school_id", "year", "procedure"]
+    check_columns(counts, [*key, *MARKS], table="counts")
+    check_finite(counts, key, table="counts", unit="school_id")
+    check_numeric(counts, ["year", *MARKS], table="counts")
+    check_unique(counts, [*key, *counts.columns.intersection(["class_label"])], table="counts")
+    _check_marks(counts)
     sums = counts.groupby(["school_id", "year"], observed=True)[list(MARKS)].sum()
     total = sums.sum(axis=1)
     share = (sums["n_4"] + sums["n_5"]) / total.where(total > 0)
     return share.rename("share_good_marks").reset_index()
+
+
+def _check_marks(counts: pd.DataFrame) -> None:
+    """Raise unless each row holds all four marks or none, whole, no more than participants."""
+    marks = counts[list(MARKS)].to_numpy(dtype=float, na_value=np.nan)
+    known = ~np.isnan(marks)
+    strange = (marks < 0) | np.isinf(marks) | (known & (marks != np.floor(marks)))
+    partial = known.any(axis=1) & ~known.all(axis=1)
+    total = marks.sum(axis=1)
+    check_numeric(counts, counts.columns.intersection(["n_participants"]), table="counts")
+    sat = (
+        counts["n_participants"].to_numpy(dtype=float, na_value=np.nan)
+        if "n_participants" in counts.columns
+        else np.full(len(counts), np.nan)
+    )
+    bad = strange.any(axis=1) | partial | (total > sat)
+    if bad.any():
+        at = int(np.argmax(bad))
+        row = counts.iloc[at]
+        found = ", ".join(
+            f"{name} = {value:g}" for name, value in zip(MARKS, marks[at], strict=True)
+        )
+        raise DataError(
+            text(
+                "rules.marks",
+                school=row["school_id"],
+                procedure=row["procedure"],
+                year=row["year"],
+                marks=found,
+                sat="" if np.isnan(sat[at]) else f", n_participants = {sat[at]:g}",
+                n=int(bad.sum()),
+            )
+        )
 
 
 def rank_percentiles(effects: pd.DataFrame) -> pd.DataFrame:

@@ -176,7 +176,10 @@ def list_persistence(verdicts: pd.DataFrame) -> pd.DataFrame:
         If there are fewer than two years, or nobody was listed in the first.
     """
     flags = yearly_flags(verdicts)
-    wide = flags.pivot_table(index="school_id", columns="year", values="listed", aggfunc="first")
+    # not `first`, for which a year without any answer would be left out
+    wide = flags.pivot_table(
+        index="school_id", columns="year", values="listed", aggfunc="first", dropna=False
+    )
     answers = wide.to_numpy(dtype=float)
     years = [int(y) for y in wide.columns]
     first = answers[:, 0] == 1

@@ -179,6 +179,7 @@ def test_marks_of_four_and_five() -> None:
         {
             "school_id": ["A", "A", "B"],
             "year": 2025,
+            "procedure": ["ОГЭ-РУ", "ОГЭ-МА", "ОГЭ-РУ"],
             "n_2": [1, 0, 0],
             "n_3": [4, 1, 0],
             "n_4": [3, 2, 0],

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from resilience.detection.history.verdict_years import VERDICTS
 from resilience.detection.verdicts.results import DetectionResults
-from resilience.errors import SpecificationError
+from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.results import Results
 from resilience.validation import check_columns, check_finite, check_unique
@@ -94,7 +95,8 @@ def compare_lists(
     Raises
     ------
     DataError
-        If a column is missing or a school repeats.
+        If a column is missing, a school repeats, a verdict is none of the four, or ``agreed`` is
+        neither true nor false.
     SpecificationError
         If several rules were applied and none is named.
     """
@@ -140,6 +142,17 @@ def _computed(computed: DetectionResults | pd.DataFrame, rule_id: str | None) ->
                     text("history.no_rule", rule=rule_id, nearest=", ".join(rules))
                 )
     check_unique(frame, ["school_id"], table="computed")
+    strange = ~frame["verdict"].isin(VERDICTS)
+    if strange.any():
+        row = frame[strange].iloc[0]
+        raise DataError(
+            text(
+                "history.verdict",
+                value=repr(row["verdict"]),
+                school=row["school_id"],
+                options=", ".join(VERDICTS),
+            )
+        )
     reason = frame["reason"] if "reason" in frame.columns else pd.Series("", index=frame.index)
     return pd.DataFrame(
         {
@@ -153,7 +166,7 @@ def _computed(computed: DetectionResults | pd.DataFrame, rule_id: str | None) ->
 
 def _agreed(agreed: pd.DataFrame | Sequence[str]) -> pd.DataFrame:
     if not isinstance(agreed, pd.DataFrame):
-        if isinstance(agreed, str):
+        if isinstance(agreed, str) or not isinstance(agreed, Iterable):
             raise SpecificationError(text("history.agreed_kind", value=repr(agreed)))
         agreed = pd.DataFrame({"school_id": [str(s) for s in agreed]})
     check_columns(agreed, ["school_id"], table="agreed")
@@ -162,6 +175,13 @@ def _agreed(agreed: pd.DataFrame | Sequence[str]) -> pd.DataFrame:
     check_unique(table, ["school_id"], table="agreed")
     if "agreed" not in table.columns:
         table = table.assign(agreed=True)
+    # a word such as «нет» would count as true
+    strange = ~table["agreed"].isin([True, False])
+    if strange.any():
+        row = table[strange].iloc[0]
+        raise DataError(
+            text("history.agreed_flag", value=repr(row["agreed"]), school=row["school_id"])
+        )
     if "agreed_reason" not in table.columns:
         table = table.assign(agreed_reason="")
     return table.assign(agreed_reason=table["agreed_reason"].fillna(""))

@@ -53,10 +53,12 @@ def read_verdicts(
         If a column is missing, a verdict is no verdict, a year no whole number, a key repeats, or
         the table is empty.
     SpecificationError
-        If several rules were applied and none is named.
+        If it is neither table nor results by year, or several rules were applied and none is named.
     """
     if isinstance(verdicts, pd.DataFrame):
         return VerdictYears(table=_checked(_of_frame(verdicts, rule_id)), versions={})
+    if not isinstance(verdicts, Mapping):
+        raise SpecificationError(text("history.verdicts_kind", kind=type(verdicts).__name__))
     pieces, versions = [], {}
     for year, result in verdicts.items():
         if not isinstance(result, DetectionResults):
@@ -136,6 +138,8 @@ def read_successors(successors: pd.DataFrame | Mapping[str, str] | None) -> dict
     ------
     DataError
         If a school has two successors or is, by way of others, its own.
+    SpecificationError
+        If it is neither table nor mapping.
     """
     if successors is None:
         return {}
@@ -144,6 +148,8 @@ def read_successors(successors: pd.DataFrame | Mapping[str, str] | None) -> dict
         check_finite(successors, ["school_id", "successor_id"], table="successors")
         check_unique(successors, ["school_id"], table="successors")
         pairs = zip(successors["school_id"], successors["successor_id"], strict=True)
+    elif not isinstance(successors, Mapping):
+        raise SpecificationError(text("history.successors_kind", kind=type(successors).__name__))
     else:
         pairs = zip(successors.keys(), successors.values(), strict=True)
     direct = {str(a): str(b) for a, b in pairs}

@@ -24,6 +24,7 @@ from resilience.validation import (
     check_finite,
     check_not_empty,
     check_numeric,
+    check_table,
     check_unique,
     shorten,
 )
@@ -171,6 +172,7 @@ def read_results(results: pd.DataFrame) -> pd.DataFrame:
     DataError
         If the table breaks a rule.
     """
+    check_table(results, table="results")
     if "score" in results.columns and "mean_score" not in results.columns:
         return summaries_of(read_histograms(results))
     needed = ["n_participants", "mean_score"]

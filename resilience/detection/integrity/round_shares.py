@@ -76,6 +76,7 @@ def round_shares(
     check_finite(counts, needed, table="counts", unit="school_id")
     check_numeric(counts, ["n_participants", column], table="counts")
     check_unique(counts, KEY, table="counts")
+    _check_counts(counts, column)
     table = counts[counts["n_participants"] >= fewest]
     if table.empty:
         raise DataError(text("integrity.no_large", fewest=fewest))
@@ -121,3 +122,22 @@ def round_shares(
             }
         )
     return pd.DataFrame(rows)
+
+
+def _check_counts(counts: pd.DataFrame, column: str) -> None:
+    sat, of_them = (counts[c].to_numpy(dtype=float) for c in ("n_participants", column))
+    bad = (sat < 0) | (of_them < 0) | (of_them > sat) | (sat % 1 != 0) | (of_them % 1 != 0)
+    if bad.any():
+        row = counts.loc[bad].iloc[0]
+        raise DataError(
+            text(
+                "integrity.counts",
+                school=row["school_id"],
+                procedure=row["procedure"],
+                year=row["year"],
+                column=column,
+                value=f"{of_them[bad][0]:g}",
+                sat=f"{sat[bad][0]:g}",
+                n=int(bad.sum()),
+            )
+        )
