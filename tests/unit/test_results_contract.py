@@ -23,8 +23,9 @@ from resilience.results import Results
 from resilience.value_added import OrdinalSchoolResults, SchoolLevelResults, ValueAddedResults
 
 CYRILLIC = re.compile("[А-Яа-яЁё]{3}")
-# Names made of the user's own: a rule's id, an intake column whose school mean was asked for.
-MADE_OF_NAMES = re.compile(r"verdict_.+|.+_mean|.+_missing")
+# Names made of the user's own: a rule's id, an intake column whose school mean was asked for, a
+# choice of a multiverse.
+MADE_OF_NAMES = re.compile(r"verdict_.+|.+_mean|.+_missing|choice_.+")
 
 
 def concrete_classes() -> set[type]:
@@ -120,24 +121,111 @@ def mark_model() -> tuple[OrdinalSchoolResults, pd.DataFrame]:
     return model.fit(frame), frame
 
 
+Examples = dict[str, tuple[Results, pd.DataFrame]]
+
+
+def examples_of_chance(region: rs.Dataset) -> Examples:
+    """Return how a rule works by chance, resilient pupils and the funnel of shares."""
+    rule = rs.Criteria.preset("low_results_2025_or")
+    simulated = rs.simulate_rule(rule, region.counts, schools=region.schools, n_replicates=20)
+    pupils = rs.resilient_pupils(region.pupils, "oecd_national", n_bootstrap=50)
+    funnel = rs.share_funnel(region.counts, procedure="ОГЭ-МА")
+    return {
+        "rule simulation": (simulated, region.schools),
+        "resilient pupils": (pupils, region.pupils),
+        "share funnel": (funnel, region.counts[["school_id", "year"]]),
+    }
+
+
+def examples_of_integrity(region: rs.Dataset) -> Examples:
+    marks, schools = region.score_histograms, region.schools
+    latest = marks[marks["year"] == 2025]
+    own = latest[latest["procedure"].str.startswith("ВПР")]
+    last = schools[schools["year"] == 2025]
+    adjacent = rs.adjacent_scores(own, rs.mark_borders(region.procedures))
+    objective = rs.objectivity_markers(latest, schools=schools)
+    markers = rs.integrity_markers(marks[marks["year"] >= 2024], adjacent=adjacent, schools=last)
+    rule = rs.Criteria.preset("low_results_2025_or")
+    switch = rs.without_suspicious(None, None, rule, flags=markers.flags, counts=region.counts)
+    return {
+        "adjacent scores": (adjacent, last),
+        "objectivity markers": (objective, last),
+        "integrity markers": (markers, last),
+        "integrity switch": (switch, last),
+    }
+
+
+def examples_of_years(region: rs.Dataset) -> Examples:
+    """Return statuses, one of them beside what no change would have given, and a forecast."""
+    rule = rs.Criteria.preset("low_results_2025_or")
+    found = {
+        year: rs.detect_schools(None, None, rule.amend(year=year), counts=region.counts)
+        for year in (2023, 2024, 2025)
+    }
+    schools = region.schools[["school_id", "year"]]
+    one_row = region.schools[["school_id"]].drop_duplicates()
+    agreed = list(found[2024].listed()["school_id"])
+    scores = mean_model()[1].rename(columns={"mean_score": "score"})
+    place = scores.groupby("year")["score"].rank()
+    verdict = np.where(place <= 10, "yes", "no")
+    lowest = rs.list_status(scores[["school_id", "year"]].assign(verdict=verdict))
+    against = lowest.against_null(
+        scores[["school_id", "year", "score"]], positive_dynamics="sign", n_draws=200
+    )
+    warning = rs.early_warning(region.counts, rule=rule, schools=region.schools, n_draws=60)
+    return {
+        "status": (rs.list_status(found), schools),
+        "status against chance": (against, scores[["school_id", "year"]]),
+        "comparison of lists": (rs.compare_lists(found[2025], agreed), one_row),
+        "early warning": (warning, one_row),
+    }
+
+
+def risk_example() -> tuple[Results, pd.DataFrame]:
+    rng = np.random.default_rng(3)
+    items = pd.DataFrame(
+        {
+            "school_id": [f"S{k:02d}" for k in range(12)] * 2,
+            "year": np.repeat([2024, 2025], 12),
+            "vacant_share": np.r_[np.nan, rng.uniform(0, 0.3, 23)],
+            "weak_motivation": rng.uniform(0, 0.4, 24),
+        }
+    )
+    factors = {factor.id: factor for factor in rs.risk_factors()}
+    vacant = rs.RiskItem(column="vacant_share", ok=0.0, critical=0.2)
+    staff = factors["teacher_shortage"].measured_by(vacant)
+    return rs.risk_profile(items, [staff]), items
+
+
 @pytest.fixture(scope="module")
 def examples() -> dict[str, tuple[Results, pd.DataFrame]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rs.WeakDataWarning)
-        annual = rs.annual_run(rs.load_dataset("north_region"))
+        region = rs.load_dataset("north_region")
+        annual = rs.annual_run(region)
         marks = mark_model()
-    assert isinstance(annual, AnnualResults)
-    found: dict[str, tuple[Results, pd.DataFrame]] = {
-        **pupil_models(),
-        "means": mean_model(),
-        "marks": marks,
-        "annual run": (annual, annual.schools),
-        "detection": (annual.found, annual.schools),
-    }
-    if annual.index is not None:
+        assert isinstance(annual, AnnualResults)
+        assert annual.index is not None
+        rules = rs.Criteria.preset("resilient_posterior").grid(
+            adversity=[0.25, 0.33], quantile=[0.67, 0.75]
+        )
+        many = rs.multiverse(annual.va, annual.index, rules, schools=annual.schools)
         keys = annual.index.scores[["school_id", "year"]]
-        found["context index"] = (annual.index, keys)
-    return found
+        return {
+            **pupil_models(),
+            "means": mean_model(),
+            "marks": marks,
+            "annual run": (annual, annual.schools),
+            "detection": (annual.found, annual.schools),
+            "context index": (annual.index, keys),
+            "index sensitivity": (annual.index.sensitivity(n_draws=50), keys),
+            "risk profile": risk_example(),
+            "multiverse": (many, annual.schools),
+            "list robustness": (many.robustness(), annual.schools),
+            **examples_of_chance(region),
+            **examples_of_integrity(region),
+            **examples_of_years(region),
+        }
 
 
 NAMES = [
@@ -148,6 +236,21 @@ NAMES = [
     "annual run",
     "detection",
     "context index",
+    "index sensitivity",
+    "risk profile",
+    "multiverse",
+    "list robustness",
+    "rule simulation",
+    "resilient pupils",
+    "share funnel",
+    "adjacent scores",
+    "objectivity markers",
+    "integrity markers",
+    "integrity switch",
+    "status",
+    "status against chance",
+    "comparison of lists",
+    "early warning",
 ]
 
 
