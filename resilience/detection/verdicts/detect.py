@@ -281,6 +281,8 @@ def _combined(
         answers = at_least(stack, len(members) if rule.combination == "all" else 1)
     else:
         answers = at_least(stack, min(rule.combination, sum(weights)), weights)
+    if len(members) == 1:
+        return answers, members[0][1].copy()
     reason = blank(len(answers))
     for row in range(len(answers)):
         agreed = [r[row] for a, r in members if a[row] == answers[row] and r[row]]
