@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_quadrant"]
 
 _MOST_NAMES = 18
+_FEW_NAMES = 6  # where most of the list cannot be named anyway
 _SHADE = LinearSegmentedColormap.from_list("probability", ["#E3E6EA", "#8FBAD9", "#004F86"])
 _NO_NUMBER = "#F0E4B0"
 
@@ -154,7 +155,8 @@ def _draw_corner(ax: Axes, table: pd.DataFrame) -> None:
 
 def _draw_schools(ax: Axes, table: pd.DataFrame, lang: str) -> Any:
     """Draw the schools and return the shaded ones, which carry the colour scale."""
-    area = float(np.clip(4200 / len(table), 10.0, 34.0))
+    area = float(np.clip(4200 / len(table), 4.0, 34.0))
+    line = float(np.clip(area / 16, 0.45, 1.4))  # of the rim that says listed
     x, y = (table[c].to_numpy(dtype=float) for c in ("context_index", "effect"))
     p = table["probability"].to_numpy(dtype=float)
     verdict = table["verdict"].to_numpy(dtype=object)
@@ -166,13 +168,13 @@ def _draw_schools(ax: Axes, table: pd.DataFrame, lang: str) -> Any:
     drawn = ax.scatter(
         x[order],
         y[order],
-        s=np.where(listed[order], area + 22, area),
+        s=np.where(listed[order], 1.7 * area, area),
         c=p[order],
         cmap=_SHADE,
         vmin=0,
         vmax=1,
         edgecolors=[PALETTE["vermilion"] if hit else "#7A848E" for hit in listed[order]],
-        linewidths=[1.4 if hit else 0.4 for hit in listed[order]],
+        linewidths=[line if hit else 0.3 * line for hit in listed[order]],
         zorder=3,
     )
     for rows, marker, face, edge, key in (
@@ -195,10 +197,10 @@ def _draw_schools(ax: Axes, table: pd.DataFrame, lang: str) -> Any:
         ax.scatter(
             x[open_],
             y[open_],
-            s=area + 34,
+            s=2.2 * area,
             facecolors="none",
             edgecolors=PALETTE["orange"],
-            linewidths=0.9,
+            linewidths=0.65 * line,
             zorder=2.8,
             label=text("quadrant.open", n=int(open_.sum())).localized(lang),
         )
@@ -248,16 +250,15 @@ def _draw_legend(
 
 
 def _name_listed(ax: Axes, table: pd.DataFrame, names: Mapping[str, str] | None) -> None:
-    """Name the listed schools, likeliest first, as many as a page carries."""
-    listed = table[table["verdict"] == "yes"].sort_values(
-        ["probability", "school_id"], ascending=[False, True]
-    )[:_MOST_NAMES]
+    """Name the listed schools, likeliest and furthest first, as many as a page carries."""
+    listed = table[table["verdict"] == "yes"]
+    listed = listed.assign(
+        likely=listed["probability"].round(2), far=listed["effect"] * listed["effect_sign"]
+    ).sort_values(["likely", "far", "school_id"], ascending=[False, False, True])
+    listed = listed[: _MOST_NAMES if len(listed) <= _MOST_NAMES else _FEW_NAMES]
     place_labels(
         ax,
-        [
-            (float(a), float(b))
-            for a, b in zip(listed["context_index"], listed["effect"], strict=True)
-        ],
+        list(zip(listed["context_index"].tolist(), listed["effect"].tolist(), strict=True)),
         [shortened(names.get(s, s) if names else s) for s in listed["school_id"]],
         obstacles=list(zip(table["context_index"].tolist(), table["effect"].tolist(), strict=True)),
     )
