@@ -116,7 +116,7 @@ def bare_names() -> set[str]:
     return strings() | classes
 
 
-ANY = "[a-z0-9_]+"
+ANY = "[A-Za-z0-9_]+"
 
 
 def shapes() -> Iterator[re.Pattern[str]]:

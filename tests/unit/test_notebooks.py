@@ -21,6 +21,9 @@ def test_there_are_notebooks():
     assert [p.name for p in NOTEBOOKS] == [
         "01_annual_run.ipynb",
         "02_counts_of_marks.ipynb",
+        "03_context_index.ipynb",
+        "04_detection.ipynb",
+        "05_criteria_multiverse.ipynb",
     ]
 
 
