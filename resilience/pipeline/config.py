@@ -288,8 +288,9 @@ def _nested(value: object) -> str:
 def config_from_workbook(contents: WorkbookContents) -> RegionConfig:
     """Return the configuration that the settings of a workbook stand for.
 
-    The low-result rule comes with the connective chosen there; with a context index the rules on
-    adverse context and resilience are added, their share of adverse schools as set.
+    The low-result rule comes with the connective chosen there and with its pooled companion; with
+    a context index the rules on adverse context and resilience are added, their share of adverse
+    schools as set.
 
     Parameters
     ----------
@@ -304,7 +305,11 @@ def config_from_workbook(contents: WorkbookContents) -> RegionConfig:
     rules: list[RuleConfig] = []
     if len(contents.counts):
         preset = f"low_results_2025_{chosen.connective}"
-        rules.append(RuleConfig(preset=preset, procedures=chosen.procedures))
+        # the official verdict and, beside it, what all counts together make probable
+        rules += [
+            RuleConfig(preset=name, procedures=chosen.procedures)
+            for name in (preset, "low_posterior_pooled")
+        ]
     index = _index_of(contents)
     if index is not None or not rules:
         share = chosen.adversity_quantile

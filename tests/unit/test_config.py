@@ -195,11 +195,13 @@ def test_a_workbook_stands_for_the_same_configuration(tmp_path: Path) -> None:
     assert config.inputs == InputsConfig(workbook=Path("регион.xlsx"))
     assert [rule.preset for rule in config.rules] == [
         "low_results_2025_or",
+        "low_posterior_pooled",
         "adverse_context",
         "resilient_posterior",
     ]
-    assert config.rules[0].procedures == contents.settings.procedures
-    assert config.rules[1].amend == {"adversity": {"at_most": 0.25}}
+    for rule in config.rules[:2]:
+        assert rule.procedures == contents.settings.procedures
+    assert config.rules[2].amend == {"adversity": {"at_most": 0.25}}
     assert config.index is not None
     assert config.index.weights == contents.settings.weights
     assert config.output == OutputConfig(
@@ -243,7 +245,7 @@ def test_methods_of_the_index_in_a_workbook(
     config = config_from_workbook(read_workbook(path))
     assert config.index == expected
     assert config.rules[0].preset == "low_results_2025_and"
-    assert len(config.rules) == (1 if expected is None else 3)
+    assert len(config.rules) == (2 if expected is None else 4)
     assert all(rule.amend == {} for rule in config.rules), "no share set: the rule keeps its own"
 
 
