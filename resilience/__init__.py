@@ -33,6 +33,8 @@ _HOMES: dict[str, str] = {
     "read_workbook": "data.workbook",
     "write_template": "data.template",
     "ContextIndex": "context",
+    "component_weights": "context",
+    "standardised_alpha": "context",
     "Cohort": "value_added",
     "EffectErrors": "value_added",
     "MarkParts": "value_added",
@@ -73,6 +75,7 @@ _HOMES: dict[str, str] = {
     "municipal_shares": "detection.integrity.regional",
     "RiskFactor": "detection.risk_factors",
     "RiskItem": "detection.risk_factors",
+    "risk_factor": "detection.risk_factors",
     "risk_factors": "detection.risk_factors",
     "risk_profile": "detection.risk",
     "resource_risks": "detection.risk_resources",
@@ -103,12 +106,14 @@ _HOMES: dict[str, str] = {
     "save_figure": "plotting",
     "plot_sensitivity": "plotting",
     "plot_operating": "plotting",
+    "plot_quadrant": "plotting",
     "plot_multiverse": "plotting",
     "plot_status": "plotting",
     "plot_durations": "plotting",
     "plot_early_warning": "plotting",
     "plot_score_histogram": "plotting",
     "plot_share_funnel": "plotting",
+    "calculation_sheet": "reporting.calculation_sheet",
     "methods_appendix": "reporting",
     "write_annual_run": "reporting.annual",
     "write_tables": "reporting",
@@ -148,7 +153,9 @@ __all__ = [
     "__version__",
     "adjacent_scores",
     "annual_run",
+    "calculation_sheet",
     "compare_lists",
+    "component_weights",
     "concentration_set",
     "detect_schools",
     "early_warning",
@@ -182,6 +189,7 @@ __all__ = [
     "plot_mark_shares",
     "plot_multiverse",
     "plot_operating",
+    "plot_quadrant",
     "plot_score_histogram",
     "plot_sensitivity",
     "plot_share_funnel",
@@ -198,6 +206,7 @@ __all__ = [
     "resilient_share",
     "resource_risks",
     "risk_columns",
+    "risk_factor",
     "risk_factors",
     "risk_profile",
     "risk_zone",
@@ -210,6 +219,7 @@ __all__ = [
     "simulate_class_counts",
     "simulate_region",
     "simulate_rule",
+    "standardised_alpha",
     "typology",
     "within_correlation",
     "without_suspicious",
@@ -234,7 +244,7 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from resilience.columns import glossary, labelled
-    from resilience.context import ContextIndex
+    from resilience.context import ContextIndex, component_weights, standardised_alpha
     from resilience.data.catalogue import Dataset, list_datasets, load_dataset
     from resilience.data.score_means import published_means, score_means
     from resilience.data.simulation import simulate_class_counts, simulate_region
@@ -257,7 +267,7 @@ if TYPE_CHECKING:
     from resilience.detection.integrity.thresholds import IntegrityThresholds
     from resilience.detection.pupils import resilient_pupils
     from resilience.detection.risk import risk_profile
-    from resilience.detection.risk_factors import RiskFactor, RiskItem, risk_factors
+    from resilience.detection.risk_factors import RiskFactor, RiskItem, risk_factor, risk_factors
     from resilience.detection.risk_resources import (
         eliminated_risks,
         elimination_shares,
@@ -295,6 +305,7 @@ if TYPE_CHECKING:
         plot_mark_shares,
         plot_multiverse,
         plot_operating,
+        plot_quadrant,
         plot_score_histogram,
         plot_sensitivity,
         plot_share_funnel,
@@ -307,6 +318,7 @@ if TYPE_CHECKING:
     from resilience.references import reference
     from resilience.reporting import methods_appendix, write_tables
     from resilience.reporting.annual import write_annual_run
+    from resilience.reporting.calculation_sheet import calculation_sheet
     from resilience.results import format_table
     from resilience.stats.crossproducts import CrossProducts
     from resilience.stats.rule_chance import federal_rule_probabilities, resilient_share

@@ -11,6 +11,7 @@ from resilience.plotting.histograms import plot_score_histogram
 from resilience.plotting.marks import plot_mark_shares, plot_thresholds
 from resilience.plotting.multiverse import plot_multiverse
 from resilience.plotting.operating import plot_operating
+from resilience.plotting.quadrant import plot_quadrant
 from resilience.plotting.sensitivity import plot_sensitivity
 from resilience.plotting.share_funnel import plot_share_funnel
 from resilience.plotting.status import plot_durations, plot_early_warning, plot_status
@@ -31,6 +32,7 @@ __all__ = [
     "plot_views",
     "plot_sensitivity",
     "plot_operating",
+    "plot_quadrant",
     "plot_multiverse",
     "plot_status",
     "plot_durations",

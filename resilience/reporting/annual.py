@@ -18,6 +18,7 @@ from resilience.plotting.context import plot_context
 from resilience.plotting.funnel import plot_funnel
 from resilience.plotting.marks import plot_mark_shares, plot_thresholds
 from resilience.plotting.operating import plot_operating
+from resilience.plotting.quadrant import plot_quadrant
 from resilience.plotting.sensitivity import plot_sensitivity
 from resilience.plotting.status import plot_early_warning, plot_status
 from resilience.plotting.verdicts import plot_verdicts
@@ -112,6 +113,17 @@ def _figures(results: AnnualResults, lang: str) -> dict[str, Any]:
         drawn["thresholds"] = plot_thresholds(results.va, lang=lang)
         given = results.va.mark_shares["n_marks"] > 0
         drawn["mark_shares"] = plot_mark_shares(results.va.mark_shares[given], lang=lang)
+    if results.va is not None and results.index is not None:
+        for rule in results.found.rules:
+            if {c.column for c in rule.joint_criteria} == {"effect", "context_index"}:
+                drawn[f"quadrant_{rule.id}"] = plot_quadrant(
+                    results.found,
+                    results.va,
+                    results.index,
+                    rule_id=rule.id,
+                    names=names,
+                    lang=lang,
+                )
     for rule in results.found.rules:
         drawn[f"verdicts_{rule.id}"] = plot_verdicts(
             results.found, results.schools, rule_id=rule.id, lang=lang
