@@ -283,10 +283,9 @@ def tables_of(result: Results, data: pd.DataFrame) -> dict[str, pd.DataFrame]:
         value = getattr(result, field.name)
         if isinstance(value, pd.DataFrame):
             found[field.name] = value
-    if hasattr(result, "pairs"):
-        found["pairs()"] = result.pairs()
-    if hasattr(result, "adverse_context"):
-        found["adverse_context()"] = result.adverse_context()
+    for name in ("pairs", "adverse_context", "listed", "flagged", "eliminated"):
+        if hasattr(result, name):
+            found[f"{name}()"] = getattr(result, name)()
     if hasattr(result, "tables"):
         found |= result.tables()
     if hasattr(result, "explain"):
