@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -54,7 +56,8 @@ def judge_level(tables: Tables, rule: Criteria, criterion: Criterion) -> Found:
     SpecificationError
         If no table of the call holds the column.
     """
-    table = _home(tables, rule, criterion)
+    name, table = _home(tables, rule, criterion)
+    table = table.assign(**{criterion.column: _numbers(table, criterion, name)})
     strata = _strata(tables, rule, criterion)
     if criterion.evidence == "interval":
         return _interval(tables, rule, criterion)
@@ -64,11 +67,11 @@ def judge_level(tables: Tables, rule: Criteria, criterion: Criterion) -> Found:
     if criterion.subjects != "mean" and not {"year", "subject"} <= set(table.columns):
         raise SpecificationError(text("events.no_subjects", rule=rule.id))
     if "year" not in table.columns:
-        values = _numbers(table.set_index("school_id").reindex(tables.school_ids), criterion, "—")
+        own = table.set_index("school_id")[criterion.column].reindex(tables.school_ids)
+        values = own.to_numpy(dtype=float)
         wide = np.full((len(values), criterion.years_of), np.nan)
         wide[:, -1] = values  # one value cannot show k of n years: the others are unknown
         return _found(wide, criterion, strata)
-    check_numeric(table, [criterion.column], table=rule.id)
     known = sorted(int(y) for y in table["year"].unique())
     last = known[-1] if rule.year is None else rule.year
     if last not in known:
@@ -88,31 +91,31 @@ def judge_level(tables: Tables, rule: Criteria, criterion: Criterion) -> Found:
     return _found(chosen.to_numpy(dtype=float), criterion, strata)
 
 
-def _home(tables: Tables, rule: Criteria, criterion: Criterion) -> pd.DataFrame:
+def _home(tables: Tables, rule: Criteria, criterion: Criterion) -> tuple[str, pd.DataFrame]:
+    """Return the name and the rows of the table that holds the column."""
     if criterion.column.startswith("context_"):
         table = tables.need("scores", rule.id)
         check_columns(table, [criterion.column], table="scores")
-        return table
+        return "scores", table
     if criterion.column == EFFECT:
-        return tables.need("effects", rule.id)
+        return "effects", tables.need("effects", rule.id)
     for name in ("effects", "schools", "school_years", "scores"):
         found: pd.DataFrame | None = getattr(tables, name)
         if found is not None and criterion.column in found.columns:
-            return found
+            return name, found
     raise SpecificationError(
         text("detection.no_home", rule=rule.id, criterion=criterion.name, column=criterion.column)
     )
 
 
 def _numbers(frame: pd.DataFrame, criterion: Criterion, table: str) -> Floats:
+    """Return a column as numbers; true and false count as 1 and 0, gaps stay gaps."""
     column = frame[criterion.column]
-    if column.dtype.kind not in "biufO":
-        check_numeric(frame, [criterion.column], table=table)
-    try:
-        return np.asarray(column.to_numpy(dtype=float, na_value=np.nan))
-    except (TypeError, ValueError):
-        check_numeric(frame, [criterion.column], table=table)
-        raise
+    if column.dtype.kind not in "biuf":
+        known = column.dropna()
+        if column.dtype.kind != "O" or not all(isinstance(v, Real) for v in known):
+            check_numeric(frame, [criterion.column], table=table)
+    return np.asarray(column.to_numpy(dtype=float, na_value=np.nan))
 
 
 def _strata(tables: Tables, rule: Criteria, criterion: Criterion) -> Strata:
@@ -175,7 +178,9 @@ def _found(by_year: Floats, criterion: Criterion, strata: Strata) -> Found:
     n_yes = (yearly == YES).sum(axis=1)
     for k in range(len(answers)):
         if answers[k] == UNKNOWN:
-            reason[k] = text("detection.no_value", column=criterion.column)
+            flat = np.isfinite(by_year[k]).all()  # there are values, and no scale to put them on
+            why = "verdicts.flat_column" if flat else "detection.no_value"
+            reason[k] = text(why, column=criterion.column)
         elif criterion.years_of > 1:
             reason[k] = text("detection.in_so_many", k=int(n_yes[k]), n=criterion.years_of)
     return Found(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from resilience.data.schema import MARKS
 from resilience.detection.verdicts.logic import Answers
+from resilience.detection.verdicts.school_ids import check_same_spelling, ids_as_text
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.validation import (
@@ -139,9 +140,10 @@ def gather(
     read: dict[str, pd.DataFrame | None] = {}
     for name, (table, columns) in needed.items():
         read[name] = None if table is None else _read(table, name, columns)
-    given = [t["school_id"] for t in read.values() if t is not None]
+    given = {name: t["school_id"] for name, t in read.items() if t is not None}
     if not given:
         raise SpecificationError(text("detection.no_tables"))
+    check_same_spelling(given)
     if read["effects"] is not None:
         check_unique(read["effects"], ["school_id"], table="effects")
         _check_range(read["effects"], "effects", {"effect": (-np.inf, np.inf)}, gaps=False)
@@ -175,7 +177,7 @@ def gather(
     if read["counts"] is not None:
         read["counts"] = _added_up(read["counts"])
     return Tables(
-        school_ids=np.unique(pd.concat(given).to_numpy(dtype=object)),
+        school_ids=np.unique(pd.concat(list(given.values())).to_numpy(dtype=object)),
         effects=read["effects"],
         scores=read["scores"],
         counts=read["counts"],
@@ -194,10 +196,13 @@ def _read(table: pd.DataFrame, name: str, columns: list[str]) -> pd.DataFrame:
     check_not_empty(table, table=name)
     check_columns(table, ["school_id", *columns], table=name)
     check_finite(table, ["school_id"], table=name)
-    found = table.assign(school_id=table["school_id"].astype(str).to_numpy(dtype=object))
+    found = table.assign(school_id=ids_as_text(table["school_id"]))
     if "year" in found.columns:
         check_numeric(found, ["year"], table=name)
         check_finite(found, ["year"], table=name, unit="school_id")
+        part = found["year"][found["year"] % 1 != 0]
+        if len(part):
+            raise DataError(text("verdicts.year", table=name, value=part.iloc[0], n=len(part)))
         found = found.assign(year=found["year"].to_numpy(dtype=np.int64))
     if name != "counts":
         key = [c for c in ("school_id", "year") if c in found.columns]
