@@ -118,7 +118,7 @@ def test_typical_errors_are_refused_by_both(old: str, new: str) -> None:
         ),
         ("at_least = 0.3", "at_least = 0.3\nyears = { at_least = 2, of = 3 }\nmin_pupils = 10"),
         ("at_most = 0.25", 'at_most = 0.25\nwithin = ["school_type"]'),
-        ('procedures = "all"', "combination = { at_least = 1.5 }\nprocedures = []"),
+        ('procedures = "all"', 'combination = { at_least = 1.5 }\nprocedures = ["ОГЭ-РУ"]'),
         ('procedures = "all"', "[rule.parameters]\nprocedures = 'all'\nmin_pupils = 5\n"),
         (
             'column = "context_index"\nat_most = 0.25\nscale = "quantile"',

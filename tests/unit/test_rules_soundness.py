@@ -7,7 +7,7 @@ from itertools import product
 import pandas as pd
 import pytest
 
-from resilience.detection import Criteria, Criterion, preset_ids
+from resilience.detection import Criteria, Criterion, detect_schools, preset_ids
 from resilience.errors import SpecificationError
 
 
@@ -231,3 +231,61 @@ def test_procedures_that_are_not_there() -> None:
 def test_all_problems_are_told_at_once() -> None:
     words = refused(rule(HIGH, LOW, {"column": "n_pupils", "below": 0}), "c3", years=[])
     assert "(3)" in words
+
+
+IMPOSSIBLE = [
+    (
+        "at_least = 0.3\nprocedures = { at_least = 2 }",
+        '["ОГЭ-РУ"]',
+        "needs 2 procedures, and there are 1",
+    ),
+    ("above = 1.0", '"all"', "can never hold"),
+]
+
+
+def own_rule(bound: str, procedures: str) -> str:
+    return (
+        '[[rule]]\nid = "own"\nversion = "1"\ntitle_en = "Own"\ntitle_ru = "Своё"\n'
+        f"procedures = {procedures}\n[[rule.criterion]]\n"
+        f'name = "low"\ncolumn = "share_below_minimum"\n{bound}\n'
+    )
+
+
+@pytest.mark.parametrize(("bound", "procedures", "said"), IMPOSSIBLE)
+def test_a_rule_that_nobody_can_meet_is_not_applied(bound: str, procedures: str, said: str) -> None:
+    (rule,) = Criteria.from_text(own_rule(bound, procedures))
+    counts = pd.DataFrame(
+        {
+            "school_id": [f"S{i}" for i in range(20)],
+            "year": 2025,
+            "procedure": "ОГЭ-РУ",
+            "n_participants": 20,
+            "n_below_minimum": range(20),
+        }
+    )
+    with pytest.raises(SpecificationError) as caught:
+        detect_schools(None, None, rule, counts=counts)
+    assert said in str(caught.value)
+
+
+def test_criteria_that_exclude_each_other_are_not_applied() -> None:
+    rule = Criteria(
+        id="own",
+        version="1",
+        title_en="own",
+        title_ru="своё",
+        criteria=(
+            Criterion(name="poor", column="context_index", at_most=0.25, scale="quantile"),
+            Criterion(name="rich", column="context_index", at_least=0.75, scale="quantile"),
+        ),
+    )
+    scores = pd.DataFrame({"school_id": [f"S{i}" for i in range(20)], "context_index": range(20)})
+    with pytest.raises(SpecificationError, match="contradictory") as caught:
+        detect_schools(None, scores, rule)
+    assert "противореч" in caught.value.message.ru
+
+
+@pytest.mark.parametrize("procedures", ["[]", '["ОГЭ-РУ", "ОГЭ-РУ"]'])
+def test_procedures_are_named_once(procedures: str) -> None:
+    with pytest.raises(SpecificationError, match="procedures"):
+        Criteria.from_text(own_rule("at_least = 0.3", procedures))

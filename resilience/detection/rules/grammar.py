@@ -43,6 +43,8 @@ def rule_fields(record: Mapping[str, Any], place: str) -> dict[str, Any]:
     criteria = tuple(_criterion(line, rule, place) for line in lines)
     if any(c.column == SHARE for c in criteria) and "procedures" not in rule:
         raise fail("procedures_required", rule=rule["id"])
+    if rule.get("procedures") in ([], ()):  # a list left empty is not a wish for all
+        raise fail("procedure_names", rule=rule["id"], value="[]")
     if rule.get("procedures") == "all":
         rule["procedures"] = ()
     own: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in rule.items()}

@@ -140,6 +140,9 @@ class Rule:
         named: object = self.procedures  # a caller may pass anything
         if not _are_names(named):
             raise fail("procedure_names", rule=self.id, value=repr(named))
+        twice = sorted({n for n in self.procedures if self.procedures.count(n) > 1})
+        if twice:
+            raise fail("procedures_twice", rule=self.id, procedures=", ".join(twice))
         if not _are_names(self.needs) or not all("." in n for n in self.needs):
             raise fail("needs", rule=self.id, value=repr(self.needs))
         for name in ("procedures", "needs"):

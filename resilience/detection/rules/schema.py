@@ -107,7 +107,7 @@ def _rule_fields() -> dict[str, Schema]:
         "second_hand": FLAG,
         "reference": {"type": "string"},
         "combination": _either(_one_of("all", "any"), POSITIVE, at_least),
-        "procedures": _either({"const": "all"}, NAMES),
+        "procedures": _either({"const": "all"}, {**NAMES, "minItems": 1, "uniqueItems": True}),
         "year": COUNT,
         "exclude_selective": FLAG,
         "exclude_flagged": FLAG,

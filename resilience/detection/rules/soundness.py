@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import inf
 
 from resilience.columns import column
@@ -13,7 +13,7 @@ from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.validation import nearest_names, shorten
 
-__all__ = ["check_rule", "problems_of"]
+__all__ = ["check_possible", "check_rule", "problems_of"]
 
 Columns = Mapping[str, Iterable[str]]
 # Columns of the glossary whose values cannot leave a range that their kind does not tell.
@@ -51,10 +51,31 @@ def check_rule(
     SpecificationError
         If there is one.
     """
-    found = problems_of(rule, tables=tables, years=years, procedures=procedures)
+    _raise(rule, problems_of(rule, tables=tables, years=years, procedures=procedures))
+
+
+def _raise(rule: Rule, found: Sequence[Bilingual]) -> None:
     if found:
         listed = Bilingual("; ".join(p.en for p in found), "; ".join(p.ru for p in found))
         raise SpecificationError(text("rules.unsound", rule=rule.id, n=len(found), problems=listed))
+
+
+def check_possible(rule: Rule) -> None:
+    """Raise if the rule can never hold, since one of all its criteria cannot, or two exclude.
+
+    Where one criterion is enough an impossible one does no harm; `check_rule` names it.
+
+    Raises
+    ------
+    SpecificationError
+        With every such criterion.
+    """
+    if rule.combination != "all" and len(rule.criteria) > 1:
+        return
+    found = [*_bounds(rule, idle=False), *_pairs(rule, repeats=False)]
+    if rule.procedures:
+        found += _too_few_procedures(rule, len(rule.procedures))
+    _raise(rule, found)
 
 
 def problems_of(
@@ -78,8 +99,8 @@ def problems_of(
 # ------------------------------------------------------------------ one criterion
 
 
-def _bounds(rule: Rule) -> Iterator[Bilingual]:
-    """Say which bounds are never or always met."""
+def _bounds(rule: Rule, *, idle: bool = True) -> Iterator[Bilingual]:
+    """Say which bounds are never and, with ``idle``, which are always met."""
     for c in rule:
         low, high = _range(c)
         bottom, top, closed_bottom, closed_top = _interval(c)
@@ -100,7 +121,7 @@ def _bounds(rule: Rule) -> Iterator[Bilingual]:
         own = {"criterion": c.name, "direction": c.direction, "value": value, "column": c.column}
         if never:
             yield text("rules.never", low=f"{low:g}", high=f"{high:g}", **own)
-        elif always and column(c.column).kind != "flag":
+        elif always and idle and column(c.column).kind != "flag":
             yield text("rules.always", low=f"{low:g}", high=f"{high:g}", **own)
 
 
@@ -133,14 +154,16 @@ def _interval(c: Criterion) -> tuple[float, float, bool, bool]:
 # ------------------------------------------------------------------ two criteria
 
 
-def _pairs(rule: Rule) -> Iterator[Bilingual]:
-    """Say which two criteria exclude or repeat each other."""
+def _pairs(rule: Rule, *, repeats: bool = True) -> Iterator[Bilingual]:
+    """Say which two criteria exclude and, with ``repeats``, which repeat each other."""
     for one, two in itertools.combinations(rule.criteria, 2):
         if not _same_number(one, two):
             continue
         names = {"one": one.name, "two": two.name, "column": one.column}
         if rule.combination == "all" and _exclude(one, two, rule):
             yield text("rules.exclude", **names)
+        if not repeats:
+            continue
         forward, back = _implies(one, two), _implies(two, one)
         if forward and back:
             yield text("rules.repeat", **names)
@@ -295,6 +318,14 @@ def _absent_years(rule: Rule, years: set[int]) -> Iterator[Bilingual]:
             )
 
 
+def _too_few_procedures(rule: Rule, n: int) -> Iterator[Bilingual]:
+    """Say which criteria ask for more procedures than the n there are."""
+    for c in rule:
+        k = c.procedures_at_least
+        if c.column == SHARE and k != "all" and int(k) > n:
+            yield text("rules.too_few_procedures", criterion=c.name, k=k, n=n)
+
+
 def _absent_procedures(rule: Rule, procedures: list[str]) -> Iterator[Bilingual]:
     """Say which procedures the rule asks for and the data lack."""
     if not rule.reads_counts:
@@ -304,11 +335,7 @@ def _absent_procedures(rule: Rule, procedures: list[str]) -> Iterator[Bilingual]
             yield text(
                 "rules.no_procedure", procedure=name, nearest=nearest_names(name, procedures)
             )
-    n = len(rule.procedures) or len(procedures)
-    for c in rule:
-        k = c.procedures_at_least
-        if c.column == SHARE and k != "all" and int(k) > n:
-            yield text("rules.too_few_procedures", criterion=c.name, k=k, n=n)
+    yield from _too_few_procedures(rule, len(rule.procedures) or len(procedures))
     chosen = rule.procedures or tuple(procedures)
     if rule.exclude_flagged_vpr and not any(p.startswith(VPR) for p in chosen):
         yield text("rules.no_vpr", procedures=shorten(chosen, 12))

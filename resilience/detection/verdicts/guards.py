@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resilience.detection.rules.criteria import Criteria
+from resilience.detection.rules.soundness import check_possible
 from resilience.detection.verdicts.tables import Tables
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, text
@@ -26,12 +27,13 @@ def check_rule(tables: Tables, rule: Criteria) -> None:
     Raises
     ------
     SpecificationError
-        If it names pupils, or a table that it needs is missing.
+        If it names pupils, can never hold, or a table that it needs is missing.
     DataError
         If a column that it needs is missing.
     """
     if rule.unit == "pupil":
         raise SpecificationError(text("events.pupil_rule", rule=rule.id))
+    check_possible(rule)
     for name in rule.needs:
         table, _, column = name.partition(".")
         if table not in TABLES:
@@ -67,7 +69,7 @@ def _marked(tables: Tables, rule: Criteria, column: str) -> Flags:
                 "detection.flag_value",
                 column=column,
                 school=strange.index[0],
-                value=repr(strange.iloc[0]),
+                value=repr(strange.tolist()[0]),
                 n=len(strange),
             )
         )
