@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 
 import numpy as np
 import pandas as pd
@@ -76,7 +77,10 @@ def risk_profile(
     Otradnoe14 (titles of the factors).
     """
     factors, notes = _chosen(definition)
-    if not 0 < medium < high <= 100:
+    given: tuple[object, ...] = (medium, high)  # a caller may pass anything
+    numbers = all(isinstance(v, Real) and not isinstance(v, bool) for v in given)
+    # scores run to 100: a cut-off of .67 would call every school high
+    if not numbers or not 0 < medium < high <= 100 or high <= 1:
         raise SpecificationError(text("risk.cuts", medium=repr(medium), high=repr(high)))
     check_fraction(min_coverage, argument="min_coverage")
     _check_table(items, factors)
@@ -109,6 +113,9 @@ def risk_profile(
 
 
 def _chosen(definition: Sequence[RiskFactor]) -> tuple[tuple[RiskFactor, ...], list[Bilingual]]:
+    passed: object = definition  # a caller may pass anything
+    if not isinstance(passed, Sequence):
+        raise SpecificationError(text("risk.not_factors", kind=type(definition).__name__))
     given = tuple(definition)
     for factor in given:
         if not isinstance(factor, RiskFactor):

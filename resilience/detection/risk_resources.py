@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 KEY = ["school_id", "year"]
+ANSWERS = ("yes", "no", "insufficient_data", "not_applicable")
 RESOURCE_RISKS = ("no_stable_internet", "too_few_computers", "teacher_shortage")
 # The measurement that can stand for each risk, and whether less of it is the risk.
 MEASURES = {
@@ -76,6 +77,8 @@ def resource_risks(
     T12 (1.2.1-2).
     """
     check_schools(schools)
+    if thresholds is not None and not isinstance(thresholds, Mapping):
+        raise SpecificationError(text("risk.thresholds_kind", kind=type(thresholds).__name__))
     given = dict(thresholds or {})
     measures = {measure for measure, _ in MEASURES.values()}
     for name, value in given.items():
@@ -227,8 +230,19 @@ def elimination_shares(eliminated: pd.DataFrame) -> pd.DataFrame:
         ``risk_factor n_at_risk_before n_eliminated n_insufficient eliminated_share reason``.  The
         share is of the schools at risk before whose later state is known; with none it is
         missing, and the reason says so.
+
+    Raises
+    ------
+    DataError
+        If the table is empty, lacks a column, or an answer is none of the four words.
     """
     check_columns(eliminated, ["risk_factor", "eliminated"], table="eliminated")
+    check_not_empty(eliminated, table="eliminated")
+    strange = eliminated["eliminated"][~eliminated["eliminated"].isin(ANSWERS)]
+    if len(strange):
+        raise DataError(
+            text("risk.no_answer", value=repr(strange.iloc[0]), options=", ".join(ANSWERS))
+        )
     rows = []
     for name, own in eliminated.groupby("risk_factor", sort=False):
         answers = own["eliminated"].value_counts()

@@ -82,8 +82,7 @@ def risk_zone(
     check_choice(share_of, get_args(ShareOf), argument="share_of")
     if counts is None and profile is None and resources is None:
         raise SpecificationError(text("risk.zone_empty"))
-    if profile is not None and high_factors is None:
-        raise SpecificationError(text("risk.zone_factors", n=len(profile.definition)))
+    _check_profile(profile, high_factors)
     tables: dict[str, pd.DataFrame] = {}
     if counts is not None:
         tables["counts"] = _checked_counts(counts)
@@ -160,9 +159,8 @@ def risk_columns(
     if profile is None and resources is None:
         raise SpecificationError(text("risk.zone_empty"))
     table = schools
-    if profile is not None:
-        if high_factors is None:
-            raise SpecificationError(text("risk.zone_factors", n=len(profile.definition)))
+    _check_profile(profile, high_factors)
+    if profile is not None and high_factors is not None:
         check_count(high_factors, "high_factors", len(profile.definition))
         certain = profile.schools["n_high_factors"].to_numpy(dtype=float)
         reachable = certain + profile.schools["n_unknown_factors"].to_numpy(dtype=float)
@@ -269,3 +267,15 @@ def _reason(stack: Mapping[str, Answers], row: int, verdict: np.int8) -> Bilingu
     said = [text(f"risk.reason_{name}") for name in names]
     joined = Bilingual("; ".join(str(s) for s in said), "; ".join(s.ru for s in said))
     return text(f"risk.zone_{words(np.array([verdict]))[0]}", conditions=joined)
+
+
+def _check_profile(profile: object, high_factors: int | None) -> None:
+    """Raise unless both are given or neither, and the first is a profile."""
+    if profile is None:
+        if high_factors is not None:
+            raise SpecificationError(text("risk.factors_unused", value=repr(high_factors)))
+        return
+    if not isinstance(profile, RiskProfileResults):
+        raise SpecificationError(text("risk.not_a_profile", kind=type(profile).__name__))
+    if high_factors is None:
+        raise SpecificationError(text("risk.zone_factors", n=len(profile.definition)))

@@ -8,7 +8,7 @@ import pytest
 
 from resilience.detection.risk import risk_profile
 from resilience.detection.risk_factors import RiskFactor, RiskItem, risk_factor
-from resilience.detection.risk_resources import eliminated_risks, resource_risks
+from resilience.detection.risk_resources import eliminated_risks, elimination_shares, resource_risks
 from resilience.detection.risk_zone import risk_columns, risk_zone
 from resilience.errors import DataError, SpecificationError
 
@@ -140,3 +140,42 @@ def test_tables_that_are_refused(case) -> None:
     with pytest.raises(DataError) as caught:
         make()
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(("medium", "high"), [(0.34, 0.67), (34, "67"), (34, True)])
+def test_cut_offs_are_points_of_a_hundred(medium: object, high: object) -> None:
+    staff = risk_factor("teacher_shortage").measured_by(RiskItem(column="vacant_share"))
+    items = pd.DataFrame({"school_id": ["A", "B"], "year": 2025, "vacant_share": [0.0, 0.1]})
+    with pytest.raises(SpecificationError, match="scores run from 0 to 100"):
+        risk_profile(items, [staff], medium=medium, high=high)
+
+
+@pytest.mark.parametrize("definition", [None, 5, risk_factor("teacher_shortage")])
+def test_a_definition_is_a_list_of_factors(definition: object) -> None:
+    items = pd.DataFrame({"school_id": ["A", "B"], "year": 2025, "vacant_share": [0.0, 0.1]})
+    with pytest.raises(SpecificationError, match="list of risk factors"):
+        risk_profile(items, definition)
+
+
+@pytest.mark.parametrize("function", [risk_zone, risk_columns])
+def test_factors_are_counted_in_a_profile(function) -> None:
+    table = pd.DataFrame({"school_id": ["A"], "year": [2025], "hard_risk": [True]})
+    given = (None,) if function is risk_zone else (table[["school_id", "year"]],)
+    with pytest.raises(SpecificationError, match="no profile is given"):
+        function(*given, resources=table, high_factors=2)
+    with pytest.raises(SpecificationError, match="profile is of type str"):
+        function(*given, profile="profile", high_factors=2)
+
+
+def test_thresholds_are_names_with_numbers() -> None:
+    schools = pd.DataFrame({"school_id": ["A"], "year": [2025], "internet_speed": [5.0]})
+    with pytest.raises(SpecificationError, match="thresholds is of type list"):
+        resource_risks(schools, thresholds=[25])
+
+
+def test_shares_of_eliminated_risks_need_answers() -> None:
+    answers = pd.DataFrame({"risk_factor": ["hard_risk"] * 2, "eliminated": ["yes", "да"]})
+    with pytest.raises(DataError, match="'да', which is none of"):
+        elimination_shares(answers)
+    with pytest.raises(DataError, match="empty"):
+        elimination_shares(answers.iloc[:0])
