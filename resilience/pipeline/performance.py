@@ -7,7 +7,7 @@ import pandas as pd
 from resilience.errors import DataError
 from resilience.i18n import text
 from resilience.stats.proportions import wilson_interval
-from resilience.validation import check_columns
+from resilience.validation import check_columns, nearest_names
 
 __all__ = ["list_performance"]
 
@@ -38,7 +38,7 @@ def list_performance(
     Raises
     ------
     DataError
-        If a school of the list is not in the truth.
+        If a school of the list is not in the truth, or a rule was not applied.
     """
     check_columns(schools, ["school_id", "rule_id", "verdict"], table="schools")
     check_columns(truth, ["school_id", target], table="truth")
@@ -46,6 +46,11 @@ def list_performance(
     strange = schools.loc[~schools["school_id"].isin(known.index), "school_id"]
     if len(strange):
         raise DataError(text("pipeline.truth", n=len(strange), first=strange.iloc[0]))
+    applied = list(dict.fromkeys(schools["rule_id"].astype(str)))
+    for rule_id in rules or ():
+        if rule_id not in applied:
+            near = nearest_names(rule_id, applied)
+            raise DataError(text("detection.not_applied", rule=rule_id, nearest=near))
     rows = []
     for rule_id, table in schools.groupby("rule_id", sort=False, observed=True):
         if rules is not None and rule_id not in rules:

@@ -88,6 +88,8 @@ def test_lists_against_the_truth_are_counted_right(north):
     assert row["ppv_low"] < row["ppv"] < row["ppv_high"]
     with pytest.raises(DataError, match="not in the truth"):
         list_performance(north.found.schools, truth.iloc[:5], "true_low")
+    with pytest.raises(DataError, match="low_posterior_pooled"):
+        list_performance(north.found.schools, truth, "true_low", rules=["low_posterior"])
 
 
 def test_a_list_of_31_may_does_not_know_the_summer():
