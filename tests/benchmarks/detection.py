@@ -3,10 +3,14 @@
     python tests/benchmarks/detection.py                    # 200 regions of each design
     python tests/benchmarks/detection.py --regions 20       # a quick look
     python tests/benchmarks/detection.py --whole 20         # whole regions of `simulate_region`
+    python tests/benchmarks/detection.py --why 60           # which estimates cost what
 
 Designs: index reliability .6, .8, .9 by slope of results on the context .2, .3, .4 (pupil SD per SD
 of context).  177 schools, three years, 3 to 120 pupils a year; what the library is not told it
 estimates: slope, variances of effects, reliability of the index, gate.  The oracle knows them.
+
+Where little can be known, naming nobody costs hardly more than the oracle's list does.  So each
+loss stands beside that of naming nobody, and `gain` is the share of the oracle's gain over it.
 """
 
 from __future__ import annotations
@@ -25,28 +29,85 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "recovery"))
 
 from detection_study import (
     BANDS,
+    BOUND,
+    IDS,
+    LOSSES,
+    N_SCHOOLS,
+    N_YEARS,
     POSTERIOR,
-    expected_loss,
+    RULES,
+    VAR_E,
+    VAR_U,
+    VAR_V,
+    Region,
+    draw_region,
     lists_of,
     ratio_with_error,
     share_with_error,
     study,
 )
+from scipy import special
 
 from resilience.data.simulation import simulate_region
+from resilience.detection import detect_schools
 from resilience.errors import WeakDataWarning
 from resilience.pipeline import annual_run, list_performance
+from resilience.stats.decisions import LossRule, joint_posterior
+from resilience.value_added import SchoolLevelModel
 
 RELIABILITIES, SLOPES = (0.6, 0.8, 0.9), (0.2, 0.3, 0.4)
 SEED = 404
+SUPPORT = LossRule(false_positive=1.0, false_negative=2.0)  # a list of those to be helped
+MIN_PUPILS = 10  # of the rule, over all years
+
+
+def losses_of(oracle: np.ndarray, listed: np.ndarray, losses: LossRule) -> np.ndarray:
+    """Return the loss of each school expected by the oracle; who is not named is a no."""
+    return np.where(listed, losses.false_positive * (1 - oracle), losses.false_negative * oracle)
+
+
+def costs(schools: pd.DataFrame, listed: pd.Series, losses: LossRule) -> dict[str, float]:
+    """Return the loss over the oracle's and the share of the oracle's gain, with errors."""
+    regions = schools["region"].to_numpy()
+
+    def loss(rows: pd.Series | np.ndarray) -> np.ndarray:
+        each = losses_of(schools["oracle"].to_numpy(), np.asarray(rows), losses)
+        return pd.Series(each).groupby(regions).sum().to_numpy()
+
+    own, best = loss(listed), loss(schools["oracle"] >= losses.threshold)
+    nobody = loss(np.zeros(len(schools), dtype=bool))
+    ratio, error = ratio_with_error(own, best)
+    gain, gain_error = ratio_with_error(nobody - own, nobody - best)
+    return {"loss ×": ratio, "±": error, "gain": gain, " ±": gain_error}
+
+
+def support(schools: pd.DataFrame) -> pd.DataFrame:
+    """Return the lists at losses of 1 for a wrong name and 2 for a miss."""
+    enough = N_YEARS * schools["size"] >= MIN_PUPILS
+    compared = lists_of(schools)
+    compared["oracle"] = schools["oracle"] >= SUPPORT.threshold
+    compared["posterior, losses"] = (schools["probability"] >= SUPPORT.threshold) & enough
+    compared["cut posterior"] = (schools["probability_policy"] >= SUPPORT.threshold) & enough
+    del compared["posterior, FDR .10"]
+    compared["nobody"] = pd.Series(False, index=schools.index)
+    n_regions = schools["region"].nunique()
+    rows = []
+    for name, listed in compared.items():
+        hits = schools["resilient"] & listed
+        ppv, _ = share_with_error(schools, listed, "resilient")
+        found = hits.sum() / schools["resilient"].sum()
+        rest = costs(schools, listed, SUPPORT)
+        row = {"list": name, "names": listed.sum() / n_regions, "PPV": ppv, "sensitivity": found}
+        rows.append({**row, **rest})
+    return pd.DataFrame(rows)
 
 
 def lists(schools: pd.DataFrame) -> pd.DataFrame:
     """Return what every list holds, gets wrong and costs, beside the oracle's."""
-    best = expected_loss(schools, schools["oracle_listed"])
     n_regions = schools["region"].nunique()
+    compared = {**lists_of(schools), "nobody": pd.Series(False, index=schools.index)}
     rows = []
-    for name, listed in lists_of(schools).items():
+    for name, listed in compared.items():
         ppv, ppv_error = share_with_error(schools, listed, "resilient")
         found = listed & schools["resilient"]
         stated = {
@@ -56,7 +117,6 @@ def lists(schools: pd.DataFrame) -> pd.DataFrame:
             "cut posterior": schools["probability_policy"],
         }.get(name)
         claimed = float((1 - stated[listed]).mean()) if stated is not None else np.nan
-        ratio, error = ratio_with_error(expected_loss(schools, listed), best)
         rows.append(
             {
                 "list": name,
@@ -66,8 +126,7 @@ def lists(schools: pd.DataFrame) -> pd.DataFrame:
                 "FDR claimed": claimed,
                 "FDR": 1 - ppv,
                 "sensitivity": found.sum() / schools["resilient"].sum(),
-                "loss ×": ratio,
-                "±": error,
+                **costs(schools, listed, LOSSES),
             }
         )
     return pd.DataFrame(rows)
@@ -111,6 +170,85 @@ def calibration(schools: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["bin", "schools", "stated", "observed", "±", "z"])
 
 
+Inputs = dict[str, np.ndarray]
+KNOWN = {  # what is told to the library, by the names of its inputs
+    "nothing: the library": (),
+    "variance of effects, bound": ("effect_variance", "bound"),
+    "variance of years": ("precision",),
+    "gate": ("gate",),
+    "gate, reliability of the index": ("gate", "context", "context_variance"),
+    "line": ("residual", "slope"),
+    "line, all variances": ("residual", "slope", "effect_variance", "bound", "precision"),
+    "gate, reliability, line": ("gate", "context", "context_variance", "residual", "slope"),
+}
+
+
+def inputs_of(region: Region, reliability: float, slope: float) -> tuple[Inputs, Inputs]:
+    """Return the inputs of the joint posterior as the library estimates them, and the true ones."""
+    model = SchoolLevelModel(
+        "mean_score ~ context_index", time="year", n="n_pupils", sd=float(np.sqrt(VAR_E))
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", WeakDataWarning)
+        va = model.fit(region.means)
+        found = detect_schools(
+            va.school_effects,
+            region.scores,
+            RULES[:1],
+            school_years=va.school_years,
+            variances=va.variances,
+        )
+    working = found.working.set_index("school_id").loc[IDS]
+    read = {name: working[name].to_numpy(dtype=float) for name in working.select_dtypes("number")}
+    estimated = {  # contexts and slope in SD of the true context, not in points of the index
+        "context": (read["context_shrunken"] - 50) / 10,
+        "context_variance": (read["context_error"] / 10) ** 2,
+        "residual": read["residual_mean"],
+        "precision": read["precision"],
+        "slope": read["context_slope"][0] * 10,
+        "effect_variance": read["effect_variance"][0],
+        "gate": (read["gate"][0] - 50) / 10,
+        "bound": read["delta"][0],
+    }
+    context = reliability * (region.scores["context_index"].to_numpy() - 50) / 10
+    yearly = region.means["mean_score"].to_numpy().reshape(N_SCHOOLS, N_YEARS)
+    true = {
+        "context": context,
+        "context_variance": np.full(N_SCHOOLS, 1 - reliability),
+        "residual": yearly.mean(axis=1) - slope * context,
+        "precision": N_YEARS / (VAR_V + VAR_E / region.size),
+        "slope": slope,
+        "effect_variance": VAR_U,
+        "gate": float(special.ndtri(0.25)) * np.sqrt(reliability),
+        "bound": BOUND,
+    }
+    return estimated, true
+
+
+def reasons(*, reliability: float, slope: float, n_regions: int) -> pd.DataFrame:
+    """Return the loss over the oracle's when the library is told some parameters."""
+    rng = np.random.default_rng([SEED, round(1000 * reliability), round(1000 * slope)])
+    found: dict[tuple[str, str], list[float]] = {}
+    kinds = {"4:1 ×": LOSSES, "1:2 ×": SUPPORT}
+    for _ in range(n_regions):
+        region = draw_region(rng, reliability=reliability, slope=slope)
+        estimated, true = inputs_of(region, reliability, slope)
+        told = {name: {**estimated, **{k: true[k] for k in keys}} for name, keys in KNOWN.items()}
+        stated = {name: joint_posterior(**values).probability for name, values in told.items()}
+        for name, p in {**stated, "oracle": region.oracle, "nobody": 0 * region.oracle}.items():
+            for kind, losses in kinds.items():
+                loss = losses_of(region.oracle, p >= losses.threshold, losses).sum()
+                found.setdefault((name, kind), []).append(float(loss))
+    rows = []
+    for name in (*KNOWN, "nobody"):
+        row: dict[str, object] = {"known": name}
+        for kind in kinds:
+            own, best = np.array(found[name, kind]), np.array(found["oracle", kind])
+            row[kind], row["±" + kind[:3]] = ratio_with_error(own, best)
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def whole_regions(n_regions: int) -> pd.DataFrame:
     """Return PPV and sensitivity of each rule over full simulated regions, truth known."""
     shares = []
@@ -151,7 +289,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--regions", type=int, default=200)
     parser.add_argument("--whole", type=int, default=0)
+    parser.add_argument("--why", type=int, default=0)
     asked = parser.parse_args()
+    if asked.why:
+        for reliability in RELIABILITIES:
+            table = reasons(reliability=reliability, slope=0.3, n_regions=asked.why)
+            show(f"reliability {reliability}, slope 0.3, {asked.why} regions: why", table)
+        return
     if asked.whole:
         show(f"{asked.whole} whole regions", whole_regions(asked.whole))
         return
@@ -164,6 +308,7 @@ def main() -> None:
     for reliability, parts in found.items():
         schools = pd.concat(parts, ignore_index=True)
         show(f"reliability {reliability}, all slopes: lists", lists(schools))
+        show(f"reliability {reliability}, all slopes: losses 1 to 2", support(schools))
         show(f"reliability {reliability}, all slopes: by size", abstentions(schools))
         show(f"reliability {reliability}, all slopes: calibration", calibration(schools))
 
