@@ -6,11 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from resilience.detection.history.early_warning import early_warning
 from resilience.detection.rules.criteria import Criteria
 from resilience.detection.rules.criterion import Criterion
+from resilience.detection.simulator.simulate import simulate_rule
 from resilience.detection.verdicts.detect import detect_schools
 from resilience.detection.verdicts.results import DetectionResults
-from resilience.errors import DataError, WeakDataWarning
+from resilience.errors import DataError, SpecificationError, WeakDataWarning
 
 LATIN = ["A1", "A2", "A3", "A4", "A5", "A6"]
 
@@ -87,6 +89,46 @@ def judged(column: pd.Series, criterion: Criterion) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", WeakDataWarning)
         return detect_schools(None, None, rule, schools=table).schools
+
+
+def two_years() -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    sizes = rng.integers(8, 30, size=(6, 3, 2))
+    rows = [
+        (school, year, procedure, sizes[s, y, p], rng.binomial(sizes[s, y, p], 0.1 + 0.06 * s))
+        for s, school in enumerate(range(1, 7))
+        for y, year in enumerate((2023, 2024, 2025))
+        for p, procedure in enumerate(("ОГЭ-МА", "ОГЭ-РУ"))
+    ]
+    names = ["school_id", "year", "procedure", "n_participants", "n_below_minimum"]
+    return pd.DataFrame(rows, columns=names)
+
+
+RULE = Criteria.preset("low_results_2025_or")
+
+
+@pytest.mark.parametrize("value", ["нет", "False", 2])
+def test_rurality_in_words_is_refused_not_forgotten(value: object) -> None:
+    schools = pd.DataFrame({"school_id": range(1, 7), "is_rural": [value] * 6})
+    with pytest.raises(DataError, match="is_rural of school 1 is"):
+        simulate_rule(RULE, two_years(), schools=schools, n_replicates=2)
+    with pytest.raises(DataError, match="is_rural of school 1 is"):
+        early_warning(two_years(), rule=RULE, schools=schools, n_draws=50)
+
+
+def test_rurality_is_found_under_ids_of_another_type() -> None:
+    flags = pd.Series([True, True, False, None, False, True], dtype=object)
+    schools = pd.DataFrame({"school_id": np.arange(1.0, 7.0), "is_rural": flags})
+    simulated = simulate_rule(RULE, two_years(), schools=schools, n_replicates=2).by_rurality
+    assert simulated["n_schools"].tolist() == [3, 2, 1]
+    warned = early_warning(two_years(), rule=RULE, schools=schools, n_draws=50)
+    assert set(warned.backtest["is_rural"].dropna()) == {True, False}
+
+
+@pytest.mark.parametrize("rules", [None, 5, "low_results_2025_or", {"rule": 1}])
+def test_rules_to_simulate_are_rules(rules: object) -> None:
+    with pytest.raises(SpecificationError, match="a rule is"):
+        simulate_rule(rules, two_years(), n_replicates=2)
 
 
 AT_LEAST_ONE = Criterion(name="flag", column="hard_risk", at_least=1)

@@ -23,6 +23,8 @@ from resilience.detection.history.next_year import (
     predict,
 )
 from resilience.detection.rules.criteria import Criteria
+from resilience.detection.verdicts.guards import yes_or_no
+from resilience.detection.verdicts.school_ids import ids_as_text
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.results import Results, format_table
@@ -269,13 +271,15 @@ def _of_schools(
     if schools is None:
         return nothing, None
     check_columns(schools, ["school_id"], table="schools")
-    own = schools.assign(school_id=schools["school_id"].astype(str))
+    own = schools.assign(school_id=ids_as_text(schools["school_id"]))
     if "year" in own.columns:
         own = own[own["year"] <= cube.years[-1]].sort_values("year")
         own = own.drop_duplicates("school_id", keep="last")
     check_unique(own, ["school_id"], table="schools")
     keyed = own.set_index("school_id").reindex(list(cube.school_ids))
-    rural = keyed["is_rural"].to_numpy(dtype=object) if "is_rural" in keyed.columns else nothing
+    rural = nothing
+    if "is_rural" in keyed.columns:
+        rural = np.array(yes_or_no(keyed["is_rural"], "is_rural"), dtype=object)
     context = None
     if "context_index" in keyed.columns:
         check_numeric(keyed, ["context_index"], table="schools")

@@ -131,6 +131,11 @@ def check_rules(rules: Criteria | Sequence[Criteria]) -> tuple[Criteria, ...]:
     SpecificationError
         If there is none, two share an id, or one reads a column that no simulated count gives.
     """
+    passed: object = rules  # a caller may pass anything
+    if not isinstance(passed, Criteria | Sequence) or isinstance(passed, str):
+        raise SpecificationError(
+            text("detection.not_a_rule", value=repr(passed), kind=type(passed).__name__)
+        )
     chosen = (rules,) if isinstance(rules, Criteria) else tuple(rules)
     if not chosen:
         raise SpecificationError(text("detection.no_rules"))

@@ -25,6 +25,7 @@ from resilience.detection.simulator.results import RuleSimulationResults
 from resilience.detection.simulator.running import Scene, pooled_replicates, run
 from resilience.detection.simulator.shares import Shares, TrueShares, true_shares
 from resilience.detection.simulator.tables import Lists, differences, grouped, school_rows
+from resilience.detection.verdicts.guards import yes_or_no
 from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.stats.share_moments import FailureParts
@@ -170,10 +171,7 @@ def _school_keys(
     rural = pd.Series([None] * len(size), dtype="boolean")
     if schools is not None and "is_rural" in schools.columns:
         latest = layout.tables.latest("schools", "schools")["is_rural"]
-        rural = pd.Series(latest.to_numpy(dtype=object)).map(
-            lambda v: v if v in (True, False) else None
-        )
-        rural = rural.astype("boolean")
+        rural = pd.Series(yes_or_no(latest, "is_rural"), dtype="boolean")
     keys = pd.DataFrame(
         {
             "school_id": layout.school_ids,

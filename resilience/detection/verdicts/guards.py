@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.detection.rules.criteria import Criteria
@@ -12,7 +13,7 @@ from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.validation import check_columns
 
-__all__ = ["VPR", "check_rule", "flagged", "guard_notes", "selective"]
+__all__ = ["VPR", "check_rule", "flagged", "guard_notes", "selective", "yes_or_no"]
 
 Flags = NDArray[np.bool_]
 
@@ -60,20 +61,31 @@ def _marked(tables: Tables, rule: Criteria, column: str) -> Flags:
     none = np.zeros(len(tables.school_ids), dtype=bool)
     if not _has(tables, column):
         return none
-    chosen = tables.latest("schools", rule.id, rule.year)[column]
-    strange = chosen.dropna()
-    strange = strange[~strange.isin([True, False])]
+    chosen = yes_or_no(tables.latest("schools", rule.id, rule.year)[column], column)
+    return np.array([answer is True for answer in chosen], dtype=bool)
+
+
+def yes_or_no(column: pd.Series, name: str) -> list[bool | None]:
+    """Return a flag of schools, indexed by their ids, as true, false or None where it is missing.
+
+    Raises
+    ------
+    DataError
+        If a value is neither, such as «нет», which would pass for true.
+    """
+    known = column.dropna()
+    strange = known[~known.isin([True, False])]
     if len(strange):
         raise DataError(
             text(
                 "detection.flag_value",
-                column=column,
+                column=name,
                 school=strange.index[0],
                 value=repr(strange.tolist()[0]),
                 n=len(strange),
             )
         )
-    return np.asarray(chosen.isin([True]).to_numpy(dtype=bool))
+    return [None if missing else bool(v) for v, missing in zip(column, column.isna(), strict=True)]
 
 
 def _has(tables: Tables, column: str) -> bool:
