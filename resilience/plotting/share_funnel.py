@@ -159,6 +159,7 @@ def _set_axes(ax: Axes, found: Any, n: np.ndarray, lang: str) -> None:
     ax.set_xlim(n.min() / 1.1, n.max() * 1.1)
     share = 100 * found.schools["share_below_minimum"].to_numpy(dtype=float)
     top = max(float(share.max()), 100 * float(np.median(found.limits(n, _LEVELS[-1])[1])))
+    top = max(top, 5.0)  # where nobody is below the minimum an axis of zeros would have no height
     ax.set_ylim(-0.04 * top, min(1.08 * top, 104.0))
     write_numbers(ax, lang, axes="y")
     ax.set_xlabel(text("share_funnel.axis_n").localized(lang))

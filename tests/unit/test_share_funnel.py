@@ -186,3 +186,17 @@ def test_the_figure_of_a_few_schools_says_why_there_is_no_variance(counts):
     found = share_funnel(few, procedure="ОГЭ-МА")
     ax = plot_share_funnel(found)
     assert "too few" in ax.get_legend().get_title().get_text()
+
+
+def test_a_funnel_in_which_nobody_failed_has_a_scale():
+    counts = pd.DataFrame(
+        {
+            "school_id": [f"S{i}" for i in range(12)],
+            "year": 2025,
+            "procedure": "ОГЭ-РУ",
+            "n_participants": range(10, 34, 2),
+            "n_below_minimum": 0,
+        }
+    )
+    low, high = plot_share_funnel(share_funnel(counts)).get_ylim()
+    assert low < 0 < 5 < high
