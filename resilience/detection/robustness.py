@@ -318,7 +318,8 @@ def _choices(
         reason = found.reason
         if found.unknown_share > 0:
             share = f"{100 * found.unknown_share:.1f}"
-            notes.append(text("multiverse.note_unknown", share=share))
+            russian = text("multiverse.note_unknown", share=share.replace(".", ",")).ru
+            notes.append(Bilingual(text("multiverse.note_unknown", share=share).en, russian))
     if reason is not None:
         notes.append(reason)
     table = pd.DataFrame(

@@ -11,6 +11,7 @@ from resilience.detection.integrity.adjacent import adjacent_scores
 from resilience.detection.integrity.borders import mark_borders
 from resilience.detection.integrity.markers import integrity_markers
 from resilience.detection.integrity.objectivity import objectivity_markers
+from resilience.detection.integrity.regional import regional_markers
 from resilience.detection.integrity.round_shares import round_shares
 from resilience.detection.rule_columns import rank_percentiles, share_good_marks, yearly_flags
 from resilience.detection.typology import list_persistence, typology
@@ -26,6 +27,7 @@ FUNCTIONS = {
     "mark_borders": mark_borders,
     "objectivity_markers": objectivity_markers,
     "rank_percentiles": rank_percentiles,
+    "regional_markers": regional_markers,
     "round_shares": round_shares,
     "share_good_marks": share_good_marks,
     "typology": lambda table: typology(table, table),

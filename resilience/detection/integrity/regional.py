@@ -9,7 +9,7 @@ import pandas as pd
 
 from resilience.errors import DataError, WeakDataWarning
 from resilience.i18n import text
-from resilience.validation import check_columns, check_not_empty, check_unique, shorten
+from resilience.validation import check_columns, check_not_empty, check_table, check_unique, shorten
 
 __all__ = ["COUNTED", "DENOMINATOR", "municipal_shares", "regional_markers"]
 
@@ -49,6 +49,7 @@ def regional_markers(listed: pd.DataFrame, schools: pd.DataFrame | None = None) 
     ----------
     VPRDashboard.
     """
+    check_table(listed, table="listed")
     heads = dict(zip(_PRINTED.values(), _NAMES, strict=True))
     table = listed.rename(columns={c: heads.get(" ".join(str(c).split()), c) for c in listed})
     check_columns(table, ["school_id", *_NAMES], table="listed")
