@@ -47,10 +47,10 @@ def list_performance(
     if len(strange):
         raise DataError(text("pipeline.truth", n=len(strange), first=strange.iloc[0]))
     applied = list(dict.fromkeys(schools["rule_id"].astype(str)))
-    for rule_id in rules or ():
-        if rule_id not in applied:
-            near = nearest_names(rule_id, applied)
-            raise DataError(text("detection.not_applied", rule=rule_id, nearest=near))
+    for asked in rules or ():
+        if asked not in applied:
+            near = nearest_names(asked, applied)
+            raise DataError(text("detection.not_applied", rule=asked, nearest=near))
     rows = []
     for rule_id, table in schools.groupby("rule_id", sort=False, observed=True):
         if rules is not None and rule_id not in rules:
