@@ -85,7 +85,9 @@ def plot_status(result: Any, *, ax: Axes | None = None, lang: str = "en") -> Axe
             if bool(breaks.get(year, False)):
                 ax.axvline(k - 0.5, color="black", lw=1.0, ls=(0, (4, 3)))
         ax.set_xlim(-0.35, len(years) - 0.65)
-        ax.set_xticks(range(len(years)), [str(y) for y in years])
+        # all schools of the first list have "entered": nothing is known of the year before
+        first = text("history.plot_first_year", year=years[0]).localized(lang)
+        ax.set_xticks(range(len(years)), [first, *(str(y) for y in years[1:])])
         ax.yaxis.set_major_locator(MaxNLocator(integer=True))
         ax.set_ylabel(text("history.plot_schools").localized(lang))
         _legend(ax, set(table["status"]), bool(breaks.any()), lang)
