@@ -8,6 +8,7 @@ intervals above zero and 16 below.  The pairs table (1037 of 2080 at ±1.39) is 
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from published_numbers import as_printed
 
@@ -56,3 +57,14 @@ def test_reliabilities_and_intervals(effects):
     half = 1.959964 * effects["conditional_sd"]
     assert int((effects["effect"] > half).sum()) == 15
     assert int((effects["effect"] < -half).sum()) == 16
+
+
+def test_pairs_by_the_exact_and_by_the_printed_factor(effects):
+    """±1.39 as printed separates 1037 of 2080 pairs; the exact 1.96/√2 = 1.386 two more."""
+    mean = effects["effect"].to_numpy(dtype=float)
+    sd = effects["conditional_sd"].to_numpy(dtype=float)
+    first, second = np.triu_indices(len(mean), k=1)
+    distance = np.abs(mean[first] - mean[second])
+    assert len(distance) == 2080
+    assert int((distance > 1.39 * (sd[first] + sd[second])).sum()) == 1037
+    assert int((distance > 1.386 * (sd[first] + sd[second])).sum()) == 1039
