@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -16,7 +16,7 @@ from resilience.context.sensitivity import IndexSensitivityResults, ItemScores, 
 from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.results import Results
-from resilience.validation import check_columns, check_fraction
+from resilience.validation import check_columns, check_fraction, check_positive
 
 __all__ = ["ContextIndexResults"]
 
@@ -147,6 +147,54 @@ class ContextIndexResults(Results):
             raise SpecificationError(text("context.augment_taken", columns=", ".join(taken)))
         merged = data.merge(self.scores, on=KEY, how="left", validate="many_to_one")
         return merged.set_axis(data.index, axis=0)
+
+    def with_validity(self, validity: float) -> ContextIndexResults:
+        r"""Return the index with the error that passports cannot show added to its own.
+
+        The standard error holds what changes between years and what pupils' numbers leave to
+        chance.  It cannot hold what passports leave out, nor a school's own lasting way of filling
+        them in.  With :math:`\tau_t^2` the variance of the index in year t less its mean squared
+        error and :math:`\nu` the validity,
+
+        .. math:: se'^2 = se^2 + (1 - \nu)\tau_t^2, \qquad \kappa' = \nu\kappa .
+
+        A validity is a statement, not an estimate; a study that compares passports with families'
+        own answers would give one.  Rules then ask for more before they call a context adverse.
+
+        Parameters
+        ----------
+        validity : float
+            Share of the differences between schools in the index, its error apart, that is their
+            true context; in (0, 1].
+
+        Returns
+        -------
+        ContextIndexResults
+            The same scores with a larger `context_index_std_error`, a smaller
+            `context_reliability` and a note.
+
+        Raises
+        ------
+        SpecificationError
+            If the validity lies outside (0, 1].
+        """
+        check_fraction(validity, argument="validity", closed=True)
+        check_positive(validity, argument="validity")
+        scores = self.scores.copy()
+        index, error, kappa = (
+            scores[name].to_numpy(dtype=float)
+            for name in ("context_index", "context_index_std_error", "context_reliability")
+        )
+        added = np.zeros(index.size)
+        for year in scores["year"].unique():
+            rows = ((scores["year"] == year) & np.isfinite(index * error)).to_numpy()
+            if rows.sum() > 1:
+                lasting = float(np.var(index[rows], ddof=1) - np.mean(error[rows] ** 2))
+                added[rows] = (1.0 - validity) * max(0.0, lasting)
+        scores["context_index_std_error"] = np.sqrt(error**2 + added)
+        scores["context_reliability"] = validity * kappa
+        note = text("context.validity", validity=validity)
+        return replace(self, scores=scores, notes=(*self.notes, note))
 
     def adverse_context(
         self, *, quantile: float | None = None, gate: float | None = None
