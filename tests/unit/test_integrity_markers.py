@@ -15,6 +15,7 @@ from resilience.detection.integrity.follow_up import later_exam
 from resilience.detection.integrity.markers import integrity_markers
 from resilience.detection.integrity.round_shares import round_shares
 from resilience.detection.integrity.thresholds import IntegrityThresholds
+from resilience.errors import DataError
 from resilience.stats.adjacent_scores import pooled_null
 
 N_SCHOOLS = 40
@@ -89,6 +90,17 @@ def test_selective_schools_are_not_judged_by_their_mean():
     assert verdicts(found, "high_mean")["S01"] == "not_applicable"
     flags = found.flags.set_index("school_id")["integrity_flag"]
     assert flags[flags.fillna(False)].index.tolist() == ["S02"]
+
+
+def test_selectivity_in_words_is_refused():
+    """«да» is not true: the school would be judged as if it took everybody."""
+    schools = pd.DataFrame({"school_id": ["S01", "S02"], "is_selective": ["да", "нет"]})
+    with pytest.raises(DataError, match="S01 is 'да'"):
+        integrity_markers(RESULTS, schools=schools)
+    unknown = pd.DataFrame({"school_id": ["S01", "S02"], "is_selective": [True, None]})
+    found = integrity_markers(RESULTS, schools=unknown)
+    assert verdicts(found, "high_mean")["S01"] == "not_applicable"
+    assert verdicts(found, "high_mean")["S02"] != "not_applicable"
 
 
 def test_small_schools_are_not_judged():

@@ -17,6 +17,7 @@ from resilience.detection.integrity.objectivity import pooled_moments, read_resu
 from resilience.detection.integrity.pairs import read_journal, with_marks
 from resilience.detection.integrity.regional import COUNTED
 from resilience.detection.integrity.thresholds import IntegrityThresholds
+from resilience.detection.verdicts.guards import yes_or_no
 from resilience.errors import DataError
 from resilience.i18n import Bilingual, text
 from resilience.validation import check_columns, shorten
@@ -124,8 +125,9 @@ def _selective(schools: pd.DataFrame | None) -> set[str]:
     check_columns(schools, ["school_id"], table="schools")
     if "is_selective" not in schools.columns:
         return set()
-    chosen = schools["is_selective"].isin([True])
-    return set(schools.loc[chosen, "school_id"].astype(str))
+    ids = schools["school_id"].astype(str).to_numpy(dtype=object)
+    chosen = yes_or_no(schools.set_index(ids)["is_selective"], "is_selective")
+    return {school for school, answer in zip(ids, chosen, strict=True) if answer}
 
 
 def _mean_lines(tests: pd.DataFrame, selective: set[str], rule: IntegrityThresholds) -> list[Line]:
