@@ -180,7 +180,7 @@ def federal_rule_probabilities(
     fewer = _below(1.0 - now, now, procedures)
     no_pair = np.prod(1.0 - now * then, axis=-1)
     fewer_no_pair = _below(1.0 - now, now * (1.0 - then), procedures)
-    enough = 1.0 - fewer
+    enough = np.clip(1.0 - fewer, 0.0, 1.0)  # a sum of probabilities may pass 1 by a rounding
     enough_no_pair = np.maximum(no_pair - fewer_no_pair, 0.0)
     return FederalRuleChance(
         two_procedures=enough,

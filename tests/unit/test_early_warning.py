@@ -19,6 +19,7 @@ from resilience.detection.history.next_year import (
     own_draws,
 )
 from resilience.detection.rules.criteria import Criteria
+from resilience.detection.verdicts.detect import detect_schools
 from resilience.errors import DataError, SpecificationError, WeakDataWarning
 from resilience.stats.calibration import brier_score, calibration_line, logistic_line, top_flags
 from resilience.stats.next_list import LowTable, next_list_probability
@@ -113,6 +114,37 @@ def test_shared_pupils_against_draws(reading):
     }[reading].mean()
     value = next_list_probability(a, now, reading=reading, groups=groups, correlation=0.4)
     assert abs(value - drawn) < 4 * np.sqrt(drawn * (1 - drawn) / 500_000) + 1e-3
+
+
+@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize("correlation", [0.0, 0.4])
+def test_probabilities_stay_within_their_bounds(reading, correlation):
+    """Sums of products pass 0 and 1 by a rounding: no table may print a negative probability."""
+    rng = np.random.default_rng(0)
+    a = rng.beta(0.02, 1, size=(20_000, 5)) * rng.integers(0, 2, size=(20_000, 5))
+    now = rng.integers(0, 2, size=a.shape).astype(bool)
+    for low in (a, 1 - a):
+        value = next_list_probability(
+            low, now, reading=reading, groups=[1, 1, 2, 2, 3], correlation=correlation
+        )
+        assert value.min() >= 0
+        assert value.max() <= 1
+
+
+@pytest.mark.parametrize("correlation", [0.3, 0.5, 0.6, 0.7, 0.8])
+def test_shared_pupils_leave_each_procedure_as_it_is(correlation):
+    """At least one procedure low, of one that is sat beside another that never is: its own a."""
+    a = np.linspace(0.01, 0.99, 50)
+    both = np.column_stack([a, np.zeros(50)])
+    value = next_list_probability(
+        both,
+        [False, False],
+        reading="two_procedures",
+        procedures=1,
+        groups=[1, 1],
+        correlation=correlation,
+    )
+    assert value == pytest.approx(a, abs=6e-4)  # the error named beside the nodes
 
 
 def test_low_table_is_the_binomial_tail():
@@ -212,6 +244,18 @@ def test_scores_beside_naive_ones(found):
     assert whole.loc["model", "brier"] == pytest.approx(
         ((rows["probability"] - rows["outcome"]) ** 2).mean()
     )
+
+
+@pytest.mark.parametrize("rule", [OR, AND])
+def test_base_rate_counts_no_half_answers(rule):
+    """In the first year "A and B" can be answered by no alone, "A or B" hardly but by yes."""
+    table = counts()
+    told = early_warning(table, rule=rule, n_draws=50).backtest
+    first = told[(told["method"] == "base_rate") & (told["origin_year"] == 2023)]
+    second = detect_schools(
+        None, None, rule.amend(year=2023), counts=table[table["year"] <= 2023]
+    ).schools
+    assert first["probability"].unique() == pytest.approx([(second["verdict"] == "yes").mean()])
 
 
 def test_expected_exits_add_up(found):

@@ -145,3 +145,14 @@ def test_resilient_share_of_the_closed_form():
 def test_bad_input_is_named(call, error, told):
     with pytest.raises(error, match=told):
         call()
+
+
+def test_chances_of_the_federal_rule_stay_within_their_bounds():
+    """1 minus a sum of products falls below 0 by a rounding where next to nobody fails."""
+    rng = np.random.default_rng(0)
+    found = federal_rule_probabilities(
+        rng.integers(0, 30, size=(5000, 8)), rng.beta(0.1, 3, size=(5000, 8))
+    )
+    for value in (found.two_procedures, found.same_procedure, found.both, found.either):
+        assert value.min() >= 0
+        assert value.max() <= 1

@@ -137,9 +137,9 @@ def _training(
 def _naive(cube: CountCube, listed: Floats) -> dict[str, Floats | None]:
     """Return the naive predictions: same list, last share, base rate."""
     last = listed.shape[1] - 1
-    known = listed[np.isfinite(listed)]
-    rate = float(known.mean()) if len(known) else np.nan
     X, y = _training(cube, listed, lambda s: special.logit(_pooled_share(cube, s))[:, None])
+    # of the first year a rule on two years has half an answer: none but its yes, or none but its no
+    rate = float(y.mean()) if len(y) else np.nan
     line = None
     if len(y) and y.any() and not y.all():
         mean, sd = X.mean(), X.std() or 1.0
