@@ -168,6 +168,9 @@ def test_oracle_10_index():
     found = objectivity_markers(means, journal=pairs(*marks))
     assert found.index == pytest.approx(85.2)
     assert found.glance()["n_marked"].item() == 37
+    # schools that sat nothing are in the table and not in the index
+    more = pd.DataFrame({"school_id": [f"S{k:03d}" for k in range(400)]})
+    assert objectivity_markers(means, journal=pairs(*marks), schools=more).index == found.index
 
 
 def test_oracle_11_municipal_share():

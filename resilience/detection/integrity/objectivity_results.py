@@ -49,8 +49,14 @@ class ObjectivityResults(Results):
 
     @property
     def index(self) -> float:
-        """100 minus the per cent of schools with at least one marker."""
-        return 100.0 - 100.0 * int((self.schools["n_markers"] > 0).sum()) / len(self.schools)
+        """100 minus the per cent of schools with at least one marker, among those judged.
+
+        A school without any result that could be judged is neither objective nor not; it would
+        raise the index.  NaN where no school was judged.
+        """
+        judged = self.schools["verdict"].isin(["yes", "no"])
+        marked = int((self.schools["n_markers"] > 0).sum())
+        return 100.0 - 100.0 * marked / int(judged.sum()) if judged.any() else float("nan")
 
     @property
     def flags(self) -> pd.DataFrame:
