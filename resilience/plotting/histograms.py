@@ -97,9 +97,7 @@ def plot_score_histogram(
         ax.bar(scores, own / max(n, 1), width=0.86, color=color, label=school, zorder=2)
         everyone = text("integrity.plot_region", n=int(region.sum())).localized(lang)
         edges = np.arange(size + 1) - 0.5
-        ax.stairs(
-            region / region.sum(), edges, label=everyone, color="#222222", lw=1.1, zorder=2.5
-        )
+        ax.stairs(region / region.sum(), edges, label=everyone, color="#222222", lw=1.1, zorder=2.5)
         _write_borders(ax, marks)
         ax.set_xlim(-0.8, size - 0.2)
         ax.set_ylim(0, max((own / max(n, 1)).max(), (region / region.sum()).max()) * 1.12)
