@@ -13,16 +13,9 @@ from matplotlib.colors import LinearSegmentedColormap
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import check_language, text
 from resilience.plotting.canvas import PALETTE, look, new_axes, printed, write_numbers
-from resilience.plotting.inputs import (
-    effects_of,
-    latest_scores,
-    rule_title,
-    rules_of,
-    scores_of,
-)
+from resilience.plotting.inputs import rule_title, rules_of
 from resilience.plotting.labels import place_labels, shortened
 from resilience.results import axis_label
-from resilience.validation import check_columns
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,28 +30,24 @@ _NO_NUMBER = "#F0E4B0"
 
 def plot_quadrant(
     found: Any,
-    effects: Any,
-    scores: Any,
     *,
     rule_id: str | None = None,
     names: Mapping[str, str] | None = None,
     ax: Axes | None = None,
     lang: str = "en",
 ) -> Axes:
-    """Draw each school's effect against its context index, shaded by its probability.
+    """Draw each school's effect net of context against its shrunken index, shaded by probability.
 
-    Lines are the gate of the context and the bound of the effect of the rule; the corner that the
-    rule asks for is tinted.  A school can stand in the corner and yet be improbable: its index and
-    its effect are estimates.  The shade is the probability that both conditions truly hold.
+    Both axes are what the rule judges: the index drawn towards its mean by its reliability, and the
+    posterior mean of the effect off its line on the index.  Lines are the gate of the context and
+    the bound of the effect; the corner that the rule asks for is tinted.  A school can stand in the
+    corner and yet be improbable: both are estimates.  The shade is the probability that both
+    conditions truly hold; listed schools have one posterior SD either way.
 
     Parameters
     ----------
     found : DetectionResults
         Verdicts with at least one rule on effect and context by posterior evidence.
-    effects : EffectsResults or DataFrame
-        ``school_id effect``.
-    scores : ContextIndexResults or DataFrame
-        ``school_id context_index``; of several years the latest of each school is drawn.
     rule_id : str, optional
         The rule; needed where several rules have probabilities of effect and context.
     names : mapping of str to str, optional
@@ -71,26 +60,32 @@ def plot_quadrant(
     Returns
     -------
     Axes
-        The axes drawn on.
+        The axes drawn on.  Schools without an index or an effect have no place on it; the legend
+        counts them.
 
     Raises
     ------
     SpecificationError
         If there is no such rule, or several and none is named.
     DataError
-        If a column is absent or no school stands in both tables.
+        If no school has both an index and an effect.
     """
     check_language(lang)
     rule = _rule_of(found, rule_id)
-    table = _table(found, effects, scores, rule)
+    every = _table(found, rule)
+    table = every[every["context_shrunken"].notna() & every["effect_net"].notna()]
+    if table.empty:
+        raise DataError(text("quadrant.nobody", rule=rule, n=len(every)))
+    table = table.reset_index(drop=True)
     with look():
         ax = new_axes(height=5.4) if ax is None else ax
         _draw_corner(ax, table)
         shades = _draw_schools(ax, table, lang)
-        ax.set_xlabel(axis_label("context_index", lang))
-        ax.set_ylabel(axis_label("effect", lang))
+        _draw_errors(ax, table)
+        ax.set_xlabel(axis_label("context_shrunken", lang))
+        ax.set_ylabel(axis_label("effect_net", lang))
         write_numbers(ax, lang)
-        _draw_legend(ax, found, rule, table, shades, lang)
+        _draw_legend(ax, found, rule, table, shades, lang, n_absent=len(every) - len(table))
         _name_listed(ax, table, names)
     return ax
 
@@ -114,27 +109,38 @@ def _rule_of(found: Any, rule_id: str | None) -> str:
     return known[0]
 
 
-def _table(found: Any, effects: Any, scores: Any, rule: str) -> pd.DataFrame:
-    """Return one row per school with effect, index, probability, verdict and the rule's lines."""
-    own, index = effects_of(effects), latest_scores(scores_of(scores))
-    check_columns(own, ["school_id", "effect"], table="school_effects")
-    left = own[["school_id", "effect"]].assign(school_id=own["school_id"].astype(str))
-    right = index[["school_id", "context_index"]].assign(school_id=index["school_id"].astype(str))
-    both = left.merge(right, on="school_id")
-    both = both[both["context_index"].notna() & both["effect"].notna()]
-    if both.empty:
-        raise DataError(text("plotting.no_common_school", effects=len(own), scores=len(index)))
-    rows = found.schools[found.schools["rule_id"] == rule][["school_id", "verdict", "probability"]]
+def _table(found: Any, rule: str) -> pd.DataFrame:
+    """Return one row per school judged: what the rule reads, its answer and its lines."""
+    rows = found.schools[found.schools["rule_id"] == rule]
+    rows = rows[["school_id", "verdict", "probability", "effect_net", "effect_net_sd"]]
     lines = found.working[found.working["rule_id"] == rule]
-    lines = lines[["school_id", "gate", "delta", "context_sign", "effect_sign", "threshold"]]
-    joined = both.merge(rows, on="school_id").merge(lines, on="school_id")
-    return joined.reset_index(drop=True)
+    names = ["school_id", "context_shrunken", "context_error", "gate", "delta"]
+    lines = lines[[*names, "context_sign", "effect_sign", "threshold"]]
+    joined: pd.DataFrame = rows.merge(lines, on="school_id", how="left", validate="one_to_one")
+    return joined
+
+
+def _draw_errors(ax: Axes, table: pd.DataFrame) -> None:
+    """Draw one posterior SD either way of the listed schools, where they are few."""
+    listed = table[table["verdict"] == "yes"]
+    if len(listed) > _MOST_NAMES:
+        return
+    ax.errorbar(
+        listed["context_shrunken"],
+        listed["effect_net"],
+        xerr=listed["context_error"],
+        yerr=listed["effect_net_sd"],
+        fmt="none",
+        ecolor="#7A848E",
+        elinewidth=0.7,
+        zorder=2.9,
+    )
 
 
 def _draw_corner(ax: Axes, table: pd.DataFrame) -> None:
     """Draw gate and bound and tint the corner between them that the rule asks for."""
     gate, bound = float(table["gate"].iloc[0]), float(table["delta"].iloc[0])
-    x, y = (table[c].to_numpy(dtype=float) for c in ("context_index", "effect"))
+    x, y = (table[c].to_numpy(dtype=float) for c in ("context_shrunken", "effect_net"))
     ends = []
     for values, line in ((x, gate), (y, bound)):
         low, high = min(values.min(), line), max(values.max(), line)
@@ -157,7 +163,7 @@ def _draw_schools(ax: Axes, table: pd.DataFrame, lang: str) -> Any:
     """Draw the schools and return the shaded ones, which carry the colour scale."""
     area = float(np.clip(4200 / len(table), 4.0, 34.0))
     line = float(np.clip(area / 16, 0.45, 1.4))  # of the rim that says listed
-    x, y = (table[c].to_numpy(dtype=float) for c in ("context_index", "effect"))
+    x, y = (table[c].to_numpy(dtype=float) for c in ("context_shrunken", "effect_net"))
     p = table["probability"].to_numpy(dtype=float)
     verdict = table["verdict"].to_numpy(dtype=object)
     aside, listed = verdict == "not_applicable", verdict == "yes"
@@ -178,7 +184,7 @@ def _draw_schools(ax: Axes, table: pd.DataFrame, lang: str) -> Any:
         zorder=3,
     )
     for rows, marker, face, edge, key in (
-        (aside, "o", "none", PALETTE["purple"], "aside"),
+        (aside, "D", "none", PALETTE["purple"], "aside"),
         (unknown, "s", _NO_NUMBER, "#7A848E", "no_probability"),
     ):
         if rows.any():
@@ -208,7 +214,14 @@ def _draw_schools(ax: Axes, table: pd.DataFrame, lang: str) -> Any:
 
 
 def _draw_legend(
-    ax: Axes, found: Any, rule: str, table: pd.DataFrame, shades: Any, lang: str
+    ax: Axes,
+    found: Any,
+    rule: str,
+    table: pd.DataFrame,
+    shades: Any,
+    lang: str,
+    *,
+    n_absent: int,
 ) -> None:
     listed = int((table["verdict"] == "yes").sum())
     ax.scatter(
@@ -234,6 +247,8 @@ def _draw_legend(
             bound=printed(table["delta"].iloc[0], lang, 2),
         ).localized(lang),
     )
+    if n_absent:
+        ax.plot([], [], ls="none", label=text("quadrant.absent", n=n_absent).localized(lang))
     ax.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1.0),
@@ -253,12 +268,16 @@ def _name_listed(ax: Axes, table: pd.DataFrame, names: Mapping[str, str] | None)
     """Name the listed schools, likeliest and furthest first, as many as a page carries."""
     listed = table[table["verdict"] == "yes"]
     listed = listed.assign(
-        likely=listed["probability"].round(2), far=listed["effect"] * listed["effect_sign"]
+        likely=listed["probability"].round(2), far=listed["effect_net"] * listed["effect_sign"]
     ).sort_values(["likely", "far", "school_id"], ascending=[False, False, True])
     listed = listed[: _MOST_NAMES if len(listed) <= _MOST_NAMES else _FEW_NAMES]
+
+    def places(rows: pd.DataFrame) -> list[tuple[float, float]]:
+        return list(zip(rows["context_shrunken"], rows["effect_net"], strict=True))
+
     place_labels(
         ax,
-        list(zip(listed["context_index"].tolist(), listed["effect"].tolist(), strict=True)),
+        places(listed),
         [shortened(names.get(s, s) if names else s) for s in listed["school_id"]],
-        obstacles=list(zip(table["context_index"].tolist(), table["effect"].tolist(), strict=True)),
+        obstacles=places(table),
     )

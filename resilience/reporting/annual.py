@@ -115,14 +115,9 @@ def _figures(results: AnnualResults, lang: str) -> dict[str, Any]:
         drawn["mark_shares"] = plot_mark_shares(results.va.mark_shares[given], lang=lang)
     if results.va is not None and results.index is not None:
         for rule in results.found.rules:
-            if {c.column for c in rule.joint_criteria} == {"effect", "context_index"}:
+            if {"effect", "context_index"} == {c.column for c in rule.joint_criteria}:
                 drawn[f"quadrant_{rule.id}"] = plot_quadrant(
-                    results.found,
-                    results.va,
-                    results.index,
-                    rule_id=rule.id,
-                    names=names,
-                    lang=lang,
+                    results.found, rule_id=rule.id, names=names, lang=lang
                 )
     for rule in results.found.rules:
         drawn[f"verdicts_{rule.id}"] = plot_verdicts(

@@ -50,8 +50,8 @@ def region():
 
 @pytest.mark.parametrize("lang", ["en", "ru"])
 def test_listed_schools_are_named_and_selective_ones_hollow(region, lang):
-    found, effects, scores = region
-    ax = plot_quadrant(found, effects, scores, lang=lang)
+    found = region[0]
+    ax = plot_quadrant(found, lang=lang)
     listed = set(found.schools.loc[found.schools["verdict"] == "yes", "school_id"])
     assert len(listed) >= 3
     assert {t.get_text() for t in ax.texts} == listed
@@ -66,8 +66,8 @@ def test_listed_schools_are_named_and_selective_ones_hollow(region, lang):
 
 
 def test_lines_and_shades_are_those_of_the_verdicts(region):
-    found, effects, scores = region
-    ax = plot_quadrant(found, effects, scores)
+    found = region[0]
+    ax = plot_quadrant(found)
     row = found.working.iloc[0]
     across = [line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()) == 2]
     up = [line.get_ydata()[0] for line in ax.lines if len(line.get_ydata()) == 2]
@@ -80,33 +80,54 @@ def test_lines_and_shades_are_those_of_the_verdicts(region):
 
 
 def test_names_never_overlap(region):
-    found, effects, scores = region
-    ax = plot_quadrant(found, effects, scores, names={"S00": "A long name of a school" * 3})
+    found = region[0]
+    ax = plot_quadrant(found, names={"S00": "A long name of a school" * 3})
     ax.figure.draw_without_rendering()
     boxes = [t.get_window_extent() for t in ax.texts]
     assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
 
 
 def test_the_same_figure_on_a_second_run(region):
-    assert figure_bytes(plot_quadrant(*region), "png") == figure_bytes(
-        plot_quadrant(*region), "png"
+    assert figure_bytes(plot_quadrant(region[0]), "png") == figure_bytes(
+        plot_quadrant(region[0]), "png"
     )
 
 
 def test_a_rule_without_both_probabilities_is_refused(region):
     found, effects, scores = region
     with pytest.raises(rs.DataError, match="low_posterior"):
-        plot_quadrant(found, effects, scores, rule_id="low_posterior")
+        plot_quadrant(found, rule_id="low_posterior")
     adverse = rs.detect_schools(effects, scores, Criteria.preset("adverse_context"))
     with pytest.raises(rs.SpecificationError, match="resilient_posterior"):
-        plot_quadrant(adverse, effects, scores)
+        plot_quadrant(adverse)
     with pytest.raises(rs.SpecificationError, match="adverse_context"):
-        plot_quadrant(adverse, effects, scores, rule_id="adverse_context")
+        plot_quadrant(adverse, rule_id="adverse_context")
     posterior = Criteria.preset("resilient_posterior")
     both = rs.detect_schools(
         effects, scores, [posterior, posterior.amend(id="other").amend("adversity", at_most=0.3)]
     )
     with pytest.raises(rs.SpecificationError, match="other"):
-        plot_quadrant(both, effects, scores)
-    with pytest.raises(rs.DataError, match="no school"):
-        plot_quadrant(found, effects, scores.assign(school_id="nobody"))
+        plot_quadrant(both)
+
+
+def test_schools_without_an_index_are_counted_not_dropped(region):
+    _, effects, scores = region
+    posterior = Criteria.preset("resilient_posterior")
+    holes = scores.assign(context_index=scores["context_index"].where(np.arange(90) >= 5))
+    found = rs.detect_schools(effects, holes, posterior)
+    ax = plot_quadrant(found)
+    legend = [t.get_text() for t in ax.get_legend().get_texts()]
+    assert any(words.endswith(": 5") and "not drawn" in words for words in legend)
+    shown = [c for c in ax.collections if len(c.get_offsets()) and c.get_zorder() in (3, 2.5)]
+    assert sum(len(c.get_offsets()) for c in shown) == 85
+
+
+def test_a_school_stands_where_the_rule_sees_it(region):
+    found = region[0]
+    ax = plot_quadrant(found)
+    shaded = next(c for c in ax.collections if c.get_zorder() == 3)
+    places = {tuple(np.round(p, 9)) for p in np.asarray(shaded.get_offsets())}
+    row = found.schools.merge(found.working[["school_id", "context_shrunken"]], on="school_id")
+    row = row[row["verdict"] != "not_applicable"]
+    judged = zip(row["context_shrunken"].round(9), row["effect_net"].round(9), strict=True)
+    assert places == set(judged)
