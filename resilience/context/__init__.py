@@ -9,7 +9,7 @@ from __future__ import annotations
 from resilience.context.description import component_weights, standardised_alpha
 from resilience.context.index import ContextIndex
 from resilience.context.results import ContextIndexResults
-from resilience.context.sensitivity import IndexSensitivityResults, ItemScores
+from resilience.context.sensitivity_results import IndexSensitivityResults, ItemScores
 
 __all__ = [
     "ContextIndex",

@@ -22,7 +22,7 @@ from resilience.context.schemes import (
     WeightScheme,
 )
 from resilience.context.scoring import score
-from resilience.context.sensitivity import ItemScores
+from resilience.context.sensitivity_results import ItemScores
 from resilience.context.supervised import SupervisedWeights, WeightsMode
 from resilience.context.tables import (
     fits_table,

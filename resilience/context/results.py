@@ -12,7 +12,8 @@ import pandas as pd
 from scipy.special import ndtr
 
 from resilience.context.description import cronbach_alpha, factor_omega
-from resilience.context.sensitivity import IndexSensitivityResults, ItemScores, sensitivity_of
+from resilience.context.sensitivity import sensitivity_of
+from resilience.context.sensitivity_results import IndexSensitivityResults, ItemScores
 from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.results import Results

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,16 +13,16 @@ from scipy.stats import rankdata, spearmanr
 from resilience.columns import label
 from resilience.context.gaps import completed, coverage, gap_patterns
 from resilience.context.schemes import first_component
+from resilience.context.sensitivity_results import (
+    IndexSensitivityResults,
+    WeightedIndex,
+)
 from resilience.context.standardise import SMALLEST_SD
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, text
-from resilience.results import Results
-from resilience.validation import check_columns, check_fraction, shorten
+from resilience.validation import check_fraction, shorten
 
-if TYPE_CHECKING:
-    from resilience.context.results import ContextIndexResults
-
-__all__ = ["IndexSensitivityResults", "ItemScores", "sensitivity_of"]
+__all__ = ["sensitivity_of"]
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -33,125 +32,6 @@ PORTION = 100
 RANGE = (0.025, 0.975)
 ROUNDING = 1e-9
 FEWEST_SCHOOLS = 3
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ItemScores:
-    """The standardised items behind an index, row by row with its table of scores.
-
-    Attributes
-    ----------
-    signed : ndarray of shape (n_rows, n_items)
-        Items in base-year SDs, plus = favourable, NaN where missing; read-only.
-    n_pupils : ndarray of shape (n_rows,)
-        Pupils of the school-year; read-only.
-    min_coverage : float
-        Least share of the weights that must be known.
-    """
-
-    signed: Floats
-    n_pupils: Floats
-    min_coverage: float
-
-    def __post_init__(self) -> None:
-        for name in ("signed", "n_pupils"):
-            frozen = np.array(getattr(self, name), dtype=np.float64)
-            frozen.setflags(write=False)
-            object.__setattr__(self, name, frozen)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class IndexSensitivityResults(Results):
-    """Ranks of one year under other weights, and under noise in the weights.
-
-    Attributes
-    ----------
-    schools : DataFrame
-        One row per school with an index in the year: ``school_id year context_index context_rank
-        rank_noise_low rank_noise_high mean_abs_rank_shift gate_flip_share below_gate
-        n_variants_other_side``.  Rank 1 = the least favourable intake; the range holds 95 % of
-        the draws.
-    variants : DataFrame
-        ``index_variant index_variant_title n_schools rank_correlation mean_abs_rank_shift
-        n_gate_changes``: each set of weights against the published index; the last row averages
-        over the draws.
-    ranks : DataFrame
-        ``school_id index_variant context_rank other_side``: one row per school and variant;
-        NaN where the variant leaves too little of the school's passport.
-    year : int
-        Year of the ranks.
-    n_draws : int
-        Noisy sets of weights.
-    spread : float
-        Each weight is multiplied by 1 + U(−spread, spread).
-    quantile : float
-        Gate: the share of schools at or below it.
-    notes : tuple of Bilingual
-        Variants that could not be computed, and why.
-    """
-
-    schools: pd.DataFrame
-    variants: pd.DataFrame
-    ranks: pd.DataFrame
-    year: int
-    n_draws: int
-    spread: float
-    quantile: float
-    notes: tuple[Bilingual, ...] = ()
-
-    def title(self, lang: str = "en") -> str:
-        """Return the heading of the printed summary."""
-        return text("context.sensitivity_title", year=self.year).localized(lang)
-
-    def tidy(self) -> pd.DataFrame:
-        """Return the variants, one row each."""
-        return self.variants.copy()
-
-    def glance(self) -> pd.DataFrame:
-        """Return one row: the size of the exercise and what noise does on average.
-
-        ``n_unsettled`` counts the schools that change side in more than a twentieth of the draws;
-        ``noise_error`` is the largest standard error of a share of draws.
-        """
-        flips = self.schools["gate_flip_share"].to_numpy(dtype=float)
-        row = {
-            "year": self.year,
-            "n_schools": len(self.schools),
-            "n_noise_draws": self.n_draws,
-            "noise_spread": self.spread,
-            "gate_quantile": self.quantile,
-            "n_below_gate": int(self.schools["below_gate"].sum()),
-            "mean_abs_rank_shift": float(self.schools["mean_abs_rank_shift"].mean()),
-            "n_unsettled": int((flips > 0.05).sum()),
-            "noise_error": float(np.sqrt(flips * (1 - flips) / self.n_draws).max()),
-        }
-        return pd.DataFrame([row])
-
-    def augment(self, data: pd.DataFrame) -> pd.DataFrame:
-        """Return ``data`` with rank, range, shift and share of draws across the gate added.
-
-        Rows are matched by school, and by year where ``data`` has one.
-
-        Raises
-        ------
-        DataError
-            If ``data`` lacks ``school_id``.
-        SpecificationError
-            If ``data`` holds one of the columns already.
-        """
-        check_columns(data, ["school_id"], table="data")
-        key = ["school_id", *(["year"] if "year" in data.columns else [])]
-        own = [c for c in self.schools.columns if c not in ("school_id", "year", "context_index")]
-        taken = [c for c in own if c in data.columns]
-        if taken:
-            raise SpecificationError(text("context.augment_taken", columns=", ".join(taken)))
-        merged = data.merge(self.schools[[*key, *own]], on=key, how="left", validate="many_to_one")
-        return merged.set_axis(data.index, axis=0)
-
-    def summary(self, lang: str = "en") -> str:
-        """Return heading, one-row summary, variants and notes as plain text."""
-        notes = "\n".join(f"* {note.localized(lang)}" for note in self.notes)
-        return f"{super().summary(lang)}\n\n{notes}" if notes else super().summary(lang)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -169,14 +49,14 @@ class _Year:
 
 
 def sensitivity_of(
-    index: ContextIndexResults,
+    index: WeightedIndex,
     *,
     n_draws: int,
     spread: float,
     quantile: float,
     random_state: int,
     year: int | None,
-    others: Mapping[str, ContextIndexResults],
+    others: Mapping[str, WeightedIndex],
 ) -> IndexSensitivityResults:
     """Return the sensitivity of an index; see `ContextIndexResults.sensitivity`."""
     for name, value, least in (("n_draws", n_draws, 1), ("random_state", random_state, 0)):
@@ -227,7 +107,7 @@ def sensitivity_of(
     )
 
 
-def _chosen_year(index: ContextIndexResults, year: int | None) -> int:
+def _chosen_year(index: WeightedIndex, year: int | None) -> int:
     known = index.scores.loc[index.scores["context_index"].notna(), "year"]
     years = sorted({int(y) for y in known})
     if not years:
@@ -243,7 +123,7 @@ def _chosen_year(index: ContextIndexResults, year: int | None) -> int:
     return int(chosen)
 
 
-def _rows_of(index: ContextIndexResults, year: int) -> _Year:
+def _rows_of(index: WeightedIndex, year: int) -> _Year:
     """Return the rows with an index in the year, with the weights each was scored with."""
     scores = index.scores
     here = ((scores["year"] == year) & scores["context_index"].notna()).to_numpy(dtype=bool)
@@ -261,10 +141,10 @@ def _rows_of(index: ContextIndexResults, year: int) -> _Year:
 
 
 def _variants(
-    index: ContextIndexResults,
+    index: WeightedIndex,
     this: _Year,
     year: int,
-    others: Mapping[str, ContextIndexResults],
+    others: Mapping[str, WeightedIndex],
 ) -> tuple[list[tuple[str, Bilingual, Floats]], list[Bilingual]]:
     """Return code, title and values of every other set of weights, and what was left out."""
     names = [str(t) for t in index.items["term"]]
@@ -302,7 +182,7 @@ def _variants(
     return found, notes
 
 
-def _other_values(this: _Year, year: int, code: str, other: ContextIndexResults) -> Floats:
+def _other_values(this: _Year, year: int, code: str, other: WeightedIndex) -> Floats:
     table = other.scores[other.scores["year"] == year]
     values = table.set_index(table["school_id"].astype(str))["context_index"]
     chosen = values.reindex([str(s) for s in this.school_id]).to_numpy(dtype=float)
@@ -315,14 +195,14 @@ def _other_values(this: _Year, year: int, code: str, other: ContextIndexResults)
     return chosen
 
 
-def _items(index: ContextIndexResults, keep: Flags) -> tuple[Floats, Floats]:
+def _items(index: WeightedIndex, keep: Flags) -> tuple[Floats, Floats]:
     """Return the kept items with and without gaps, filled from one another alone."""
     signed = index.item_scores.signed[:, keep]
     correlation = index.correlation[np.ix_(keep, keep)]
     return signed, completed(signed, gap_patterns(signed, correlation))
 
 
-def _scored(index: ContextIndexResults, this: _Year, keep: Flags, weights: Floats) -> Floats | None:
+def _scored(index: WeightedIndex, this: _Year, keep: Flags, weights: Floats) -> Floats | None:
     """Return the values of one variant, one scale for all sets; None where it does not vary."""
     signed, filled = _items(index, keep)
     if not np.abs(weights).sum(axis=1).all():
@@ -339,9 +219,7 @@ def _scored(index: ContextIndexResults, this: _Year, keep: Flags, weights: Float
     return values
 
 
-def _base_moments(
-    index: ContextIndexResults, filled: Floats, known: Flags
-) -> tuple[Floats, Floats]:
+def _base_moments(index: WeightedIndex, filled: Floats, known: Flags) -> tuple[Floats, Floats]:
     """Return means and covariance of the items over the pupils of the base year."""
     base = known & (index.scores["year"] == index.base_year).to_numpy(dtype=bool)
     if not base.any():
@@ -383,7 +261,7 @@ def _rank_correlation(here: Floats, there: Floats) -> float:
 
 
 def _noise(
-    index: ContextIndexResults,
+    index: WeightedIndex,
     this: _Year,
     n_draws: int,
     spread: float,

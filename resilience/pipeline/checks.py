@@ -10,7 +10,7 @@ from typing import TypeVar
 import pandas as pd
 
 from resilience.context import ContextIndexResults
-from resilience.context.sensitivity import IndexSensitivityResults
+from resilience.context.sensitivity_results import IndexSensitivityResults
 from resilience.detection import Criteria, DetectionResults, detect_schools
 from resilience.detection.history.early_warning import EarlyWarningResults, early_warning
 from resilience.detection.history.next_year import federal_form
