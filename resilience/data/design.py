@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Design",
     "FormulaColumns",
+    "Level",
     "check_outcome",
     "check_rows",
     "design_columns",
@@ -55,6 +56,29 @@ class FormulaColumns:
     outcome: str
     right: str
     variables: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Level:
+    """One level of grouping and its random terms.
+
+    Attributes
+    ----------
+    name : str
+        Name of the level in the results.
+    column : str
+        Column of the units; an inner label may repeat in several outer units.
+    slopes : tuple of str
+        Terms of the formula whose effect differs between units.
+    by : str or None
+        Column of categories: one effect per category (year, subject) in place of the intercept.
+        Its terms are named ``"<column>=<category>"``.
+    """
+
+    name: str
+    column: str
+    slopes: tuple[str, ...] = ()
+    by: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -317,7 +341,7 @@ def design_from_frame(
     data: pd.DataFrame,
     formula: str,
     *,
-    groups: Sequence[tuple[str, str, Sequence[str]]] = (),
+    groups: Sequence[Level] = (),
     weights: str | None = None,
     table: str = "data",
 ) -> Design:
@@ -329,9 +353,8 @@ def design_from_frame(
         One row per pupil (or per school-year).
     formula : str
         A formulaic formula with one outcome column, for instance ``"score ~ prior_score + ses"``.
-    groups : sequence of (level name, column, slope terms)
-        Nested levels from outer to inner; every level has a random intercept, and a random slope
-        for each named term of the formula.
+    groups : sequence of Level
+        Nested levels from outer to inner.
     weights : str, optional
         Column of precision weights, at least 0.
     table : str
@@ -348,9 +371,10 @@ def design_from_frame(
         a boolean or non-numeric outcome, a covariate that copies the outcome, an unknown slope.
     """
     parts = formula_columns(formula)
-    columns = [column for _, column, _ in groups]
+    columns = [level.column for level in groups]
+    categories = list(dict.fromkeys(level.by for level in groups if level.by is not None))
     check_not_empty(data, table=table)
-    used = [*parts.variables, parts.outcome, *columns, *([weights] if weights else [])]
+    used = [*parts.variables, parts.outcome, *columns, *categories, *([weights] if weights else [])]
     check_columns(data, used, table=table)
     check_outcome(data, parts, table=table)
     check_rows(data, used, table=table, unit=columns[-1] if columns else None)
@@ -359,21 +383,30 @@ def design_from_frame(
     matrix, spec = learn_columns(data, parts)
     terms = tuple(str(name) for name in spec.column_names)
     covariates = [t for t in terms if t != ONES]
+    indicators = {c: _indicators(data[c]) for c in categories}
     factors = [pd.factorize(data[column], sort=True) for column in columns]
     levels = []
-    for (name, _, slopes), (codes, _) in zip(groups, factors, strict=True):
-        unknown = [s for s in slopes if s not in covariates]
+    for level, (codes, _) in zip(groups, factors, strict=True):
+        unknown = [s for s in level.slopes if s not in covariates]
         if unknown:
             raise SpecificationError(
                 text("design.slope", slopes=", ".join(unknown), terms=", ".join(covariates))
             )
-        levels.append((name, codes, [ONES, *slopes]))
+        own = [ONES] if level.by is None else list(indicators[level.by])
+        levels.append((level.name, codes, [*own, *level.slopes]))
+    X = [matrix[:, [k for k, t in enumerate(terms) if t != ONES]]]
+    X += [np.column_stack(list(own.values())) for own in indicators.values()]
+    y = data[parts.outcome].to_numpy(dtype=float)
+    names = [*covariates, *(name for own in indicators.values() for name in own), parts.outcome]
+    centre, scale = _units(np.column_stack([X[0], y]), len(names) - len(covariates) - 1)
     cross = CrossProducts.from_arrays(
-        matrix[:, [k for k, t in enumerate(terms) if t != ONES]],
-        data[parts.outcome].to_numpy(dtype=float),
-        columns=[*covariates, parts.outcome],
+        np.column_stack(X),
+        y,
+        columns=names,
         groups=levels,
         weights=values,
+        centre=centre,
+        scale=scale,
     )
     labelled = tuple(
         replace(level, labels=np.asarray(uniques, dtype=object)[level.labels.astype(np.int64)])
@@ -385,4 +418,26 @@ def design_from_frame(
         outcome=parts.outcome,
         spec=spec,
         n_rows=len(data),
+    )
+
+
+def _indicators(values: pd.Series) -> dict[str, Floats]:
+    """Return one column of zeros and ones per category, under its name."""
+    codes, categories = pd.factorize(values, sort=True)
+    return {
+        f"{values.name}={category}": (codes == k).astype(float)
+        for k, category in enumerate(categories)
+    }
+
+
+def _units(block: Floats, n_indicators: int) -> tuple[Floats | None, Floats | None]:
+    """Return centres and scales that leave indicators as they are; None lets the pass choose."""
+    if not n_indicators:
+        return None, None
+    centre, scale = block.mean(axis=0), block.std(axis=0)
+    flat = scale <= 1e-13 * np.maximum(1.0, np.abs(centre))
+    scale = np.where(flat, 1.0, scale)
+    return (
+        np.concatenate([centre[:-1], np.zeros(n_indicators), centre[-1:]]),
+        np.concatenate([scale[:-1], np.ones(n_indicators), scale[-1:]]),
     )

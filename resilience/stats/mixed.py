@@ -26,12 +26,13 @@ from resilience.stats.profile import (
     criterion_in_own_units,
     evaluate,
     free_entries,
+    is_singular,
     lower_factor,
     residual_contrast,
     to_own_units,
     working_units,
 )
-from resilience.stats.search import is_singular, optimise
+from resilience.stats.search import optimise
 
 __all__ = ["LevelEffects", "MixedFit", "dependent_columns", "fit_mixed", "mixed_criterion"]
 

@@ -37,6 +37,7 @@ __all__ = [
     "evaluate",
     "free_entries",
     "gradient_in_factors",
+    "is_singular",
     "lower_factor",
     "residual_contrast",
     "sensitivities",
@@ -47,6 +48,9 @@ __all__ = [
 Floats = NDArray[np.float64]
 Method = Literal["reml", "ml"]
 Covariance = Literal["unstructured", "diagonal"]
+
+_SINGULAR = 1e-4  # a relative SD, or eigenvalue ratio, below this counts as zero
+_GRADIENT = 1e-5  # of the criterion per unit of relative variance, times rows / 100
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,9 +97,60 @@ class Problem:
         return np.array([factor[i, j] for factor, entries in pairs for i, j in entries])
 
     @property
-    def bounds(self) -> list[tuple[float | None, None]]:
+    def bounds(self) -> list[tuple[float | None, float | None]]:
         """Bounds of the entries: diagonal ones are at least 0."""
         return [(0.0 if i == j else None, None) for level in self.free for i, j in level]
+
+    @property
+    def n_rows(self) -> int:
+        """Rows with a positive weight."""
+        return self.cross.n_rows
+
+    def start(self) -> Floats:
+        """Return factors of three tenths of the residual SD."""
+        return self.theta([0.3 * np.eye(len(level.columns)) for level in self.cross.levels])
+
+    def criterion(self, theta: Floats) -> float:
+        """Return the profiled criterion."""
+        return evaluate(self, theta).criterion
+
+    def value(self, theta: Floats) -> tuple[float, Floats]:
+        """Return the profiled criterion and its gradient in the free entries."""
+        profile = evaluate(self, theta)
+        T = sensitivities(self, theta, profile)
+        return profile.criterion, gradient_in_factors(self, theta, T)
+
+    def singular(self, theta: Floats) -> bool:
+        """Tell whether a variance is zero or a correlation ±1."""
+        return any(is_singular(f @ f.T) for f in self.factors(theta))
+
+    def escape(self, theta: Floats) -> Floats | None:
+        """Return a start off the boundary if the criterion falls in that direction, else None."""
+        profile = evaluate(self, theta)
+        T = sensitivities(self, theta, profile)
+        factors = list(self.factors(theta))
+        tolerance = _GRADIENT * max(1.0, self.n_rows / 100.0)
+        for at, (factor, sensitivity) in enumerate(zip(factors, T, strict=True)):
+            D = factor @ factor.T
+            diagonal_only = len(self.free[at]) == len(D)
+            values, vectors = np.linalg.eigh(D)
+            null = vectors[:, values <= max(1e-10, 1e-8 * values[-1])]
+            if null.shape[1] == 0:
+                continue
+            inside = np.diag(np.diag(sensitivity)) if diagonal_only else sensitivity
+            worst, direction = np.linalg.eigh(null.T @ inside @ null)
+            if worst[0] >= -tolerance:
+                continue
+            v = null @ direction[:, 0]
+            for step in (0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4):
+                candidate = D + step * np.outer(v, v)
+                if diagonal_only:
+                    candidate = np.diag(np.diag(candidate))
+                trial = [*factors[:at], lower_factor(candidate), *factors[at + 1 :]]
+                start = self.theta(trial)
+                if self.criterion(start) < profile.criterion:
+                    return start
+        return None
 
 
 def evaluate(problem: Problem, theta: Floats) -> Profile:
@@ -169,6 +224,13 @@ def lower_factor(D: Floats) -> Floats:
         L[j, j] = np.sqrt(pivot)
         L[j + 1 :, j] = (D[j + 1 :, j] - L[j + 1 :, :j] @ L[j, :j]) / L[j, j]
     return L
+
+
+def is_singular(D: Floats) -> bool:
+    """Tell a zero variance or a correlation of ±1: the factor has a zero pivot."""
+    pivots = np.diag(lower_factor(D))
+    spread = np.sqrt(np.diag(D))
+    return bool((pivots <= _SINGULAR * np.maximum(spread, 1.0)).any())
 
 
 def free_entries(q: int, structure: Covariance) -> tuple[tuple[int, int], ...]:

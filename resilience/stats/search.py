@@ -2,34 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
 from resilience.results import Convergence
-from resilience.stats.profile import (
-    Problem,
-    evaluate,
-    gradient_in_factors,
-    lower_factor,
-    sensitivities,
-)
 
-__all__ = ["Search", "is_singular", "optimise"]
+__all__ = ["Objective", "Search", "optimise"]
 
 Floats = NDArray[np.float64]
+Bounds = Sequence[tuple[float | None, float | None]]
 
-_SINGULAR = 1e-4  # a relative SD, or eigenvalue ratio, below this counts as zero
-_GRADIENT = 1e-5  # of the criterion per unit of relative variance, times rows / 100
+
+class Objective(Protocol):
+    """A criterion to be minimised: the engine of nested levels is one, others may be written."""
+
+    @property
+    def n_free(self) -> int:
+        """Number of free parameters."""
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of data: gradients are judged against it."""
+
+    @property
+    def bounds(self) -> Bounds:
+        """Bounds per parameter; a lower bound of 0 marks a standard deviation."""
+
+    def start(self) -> Floats:
+        """Return the start, inside the bounds."""
+
+    def value(self, theta: Floats) -> tuple[float, Floats]:
+        """Return the criterion and its gradient."""
+
+    def criterion(self, theta: Floats) -> float:
+        """Return the criterion alone."""
+
+    def escape(self, theta: Floats) -> Floats | None:
+        """Return a start off the boundary if the criterion falls in that direction, else None."""
+
+    def singular(self, theta: Floats) -> bool:
+        """Tell whether a variance is zero or a correlation ±1."""
 
 
 @dataclass
 class Search:
     """Minimise the criterion; keeps the log of every evaluation and repeats none."""
 
-    problem: Problem
+    problem: Objective
     log: list[tuple[int, float]]
     iterations: int = 0
     known: dict[bytes, tuple[float, Floats]] = field(default_factory=dict)
@@ -39,11 +63,8 @@ class Search:
         """Return criterion and gradient and note the evaluation."""
         key = np.asarray(theta, dtype=float).tobytes()
         if key not in self.known:
-            profile = evaluate(self.problem, theta)
-            self.log.append((len(self.log) + 1, profile.criterion))
-            T = sensitivities(self.problem, theta, profile)
-            gradient = gradient_in_factors(self.problem, theta, T)
-            self.known[key] = (profile.criterion, gradient)
+            self.known[key] = self.problem.value(theta)
+            self.log.append((len(self.log) + 1, self.known[key][0]))
         criterion, gradient = self.known[key]
         return criterion, gradient.copy()
 
@@ -76,8 +97,9 @@ class Search:
             return theta, best, False
         trial = theta.copy()
         trial[free] -= np.linalg.solve(hessian, gradient[free])
-        lower = np.array([-np.inf if b[0] is None else b[0] for b in self.problem.bounds])
-        trial = np.maximum(trial, lower)
+        lower = [-np.inf if b[0] is None else b[0] for b in self.problem.bounds]
+        upper = [np.inf if b[1] is None else b[1] for b in self.problem.bounds]
+        trial = np.clip(trial, lower, upper)
         value, slope = self.value(trial)
         # below the rounding of the criterion the gradient still tells the better point
         flatter = np.abs(slope[free]).max() < np.abs(gradient[free]).max()
@@ -101,7 +123,7 @@ class Search:
 
     def free_entries(self, theta: Floats) -> NDArray[np.bool_]:
         """Return which entries do not sit on their bound."""
-        diagonal = np.array([b[0] is not None for b in self.problem.bounds])
+        diagonal = np.array([b[0] == 0 for b in self.problem.bounds])
         return ~(diagonal & (np.abs(theta) < 1e-8))
 
     def hessian(self, theta: Floats, free: NDArray[np.bool_]) -> tuple[Floats, Floats]:
@@ -118,44 +140,15 @@ class Search:
         H = np.array(rows)
         return 0.5 * (H + H.T), gradient
 
-    def leave_boundary(self, theta: Floats) -> Floats | None:
-        """Return a start off the boundary if the criterion falls in that direction, else None."""
-        profile = evaluate(self.problem, theta)
-        T = sensitivities(self.problem, theta, profile)
-        factors = list(self.problem.factors(theta))
-        tolerance = _GRADIENT * max(1.0, self.problem.cross.n_rows / 100.0)
-        for at, (factor, sensitivity) in enumerate(zip(factors, T, strict=True)):
-            D = factor @ factor.T
-            diagonal_only = len(self.problem.free[at]) == len(D)
-            values, vectors = np.linalg.eigh(D)
-            null = vectors[:, values <= max(1e-10, 1e-8 * values[-1])]
-            if null.shape[1] == 0:
-                continue
-            inside = np.diag(np.diag(sensitivity)) if diagonal_only else sensitivity
-            worst, direction = np.linalg.eigh(null.T @ inside @ null)
-            if worst[0] >= -tolerance:
-                continue
-            v = null @ direction[:, 0]
-            for step in (0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4):
-                candidate = D + step * np.outer(v, v)
-                if diagonal_only:
-                    candidate = np.diag(np.diag(candidate))
-                trial = [*factors[:at], lower_factor(candidate), *factors[at + 1 :]]
-                start = self.problem.theta(trial)
-                if evaluate(self.problem, start).criterion < profile.criterion:
-                    return start
-        return None
 
-
-def optimise(problem: Problem) -> tuple[Floats, Convergence]:
+def optimise(problem: Objective) -> tuple[Floats, Convergence]:
     """Return the optimal entries of the factors and the record of the search."""
     search = Search(problem=problem, log=[])
     if problem.n_free == 0:
         return np.zeros(0), _record(search, np.zeros(0), "no variance parameters")
-    start = problem.theta([0.3 * np.eye(len(level.columns)) for level in problem.cross.levels])
-    theta, best, message = search.descend(start)
+    theta, best, message = search.descend(problem.start())
     for _ in range(6):
-        inside = search.leave_boundary(theta)
+        inside = problem.escape(theta)
         if inside is None:
             break
         again, value, message = search.descend(inside)
@@ -168,12 +161,12 @@ def optimise(problem: Problem) -> tuple[Floats, Convergence]:
 
 def _snap(search: Search, theta: Floats, best: float) -> Floats:
     """Set diagonal entries that are zero up to rounding to exactly zero where nothing is lost."""
-    diagonal = np.array([b[0] is not None for b in search.problem.bounds])
+    diagonal = np.array([b[0] == 0 for b in search.problem.bounds])
     small = diagonal & (np.abs(theta) < 1e-3) & (theta != 0.0)
     for k in np.flatnonzero(small):
         trial = theta.copy()
         trial[k] = 0.0
-        value = evaluate(search.problem, trial).criterion
+        value = search.problem.criterion(trial)
         if value <= best + 1e-10 * max(1.0, abs(best)):
             theta = trial
     return theta
@@ -184,14 +177,14 @@ def _record(search: Search, theta: Floats, message: str) -> Convergence:
     gradient_norm, positive, singular, inside = 0.0, None, False, True
     if len(theta):
         _, gradient = search.value(theta)
-        at_bound = np.array([b[0] is not None for b in problem.bounds]) & (theta == 0.0)
+        at_bound = np.array([b[0] == 0 for b in problem.bounds]) & (theta == 0.0)
         active = np.where(at_bound, np.minimum(gradient, 0.0), gradient)
         gradient_norm = float(np.abs(active).max())
         curvature = search.smallest_curvature(theta)
         positive = None if curvature is None else curvature > 0
-        singular = any(is_singular(f @ f.T) for f in problem.factors(theta))
-        inside = search.leave_boundary(theta) is None
-    small = gradient_norm <= 1e-4 * max(1.0, problem.cross.n_rows / 1000.0)
+        singular = problem.singular(theta)
+        inside = problem.escape(theta) is None
+    small = gradient_norm <= 1e-4 * max(1.0, problem.n_rows / 1000.0)
     return Convergence(
         converged=bool(small and inside and positive is not False),
         n_evaluations=len(search.log),
@@ -202,10 +195,3 @@ def _record(search: Search, theta: Floats, message: str) -> Convergence:
         log=tuple(search.log),
         message=message,
     )
-
-
-def is_singular(D: Floats) -> bool:
-    """Tell a zero variance or a correlation of ±1: the factor has a zero pivot."""
-    pivots = np.diag(lower_factor(D))
-    spread = np.sqrt(np.diag(D))
-    return bool((pivots <= _SINGULAR * np.maximum(spread, 1.0)).any())

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from resilience.data.design import Design, design_from_frame, formula_columns
-from resilience.errors import DataError, SpecificationError, WeakDataWarning
+from resilience.data.design import Design, Level, design_from_frame
+from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
-from resilience.stats.mixed import LevelEffects, MixedFit, fit_mixed
-from resilience.stats.prediction_errors import EffectErrors
+from resilience.stats.mixed import fit_mixed
 from resilience.validation import check_choice, check_unique
-from resilience.value_added.effects import coefficient_table, effects_table
+from resilience.value_added.assembly import assemble, warn_of_weakness
 from resilience.value_added.nesting import check_nested
 from resilience.value_added.preparation import Prepared, prepare
-from resilience.value_added.question import infer_question, question_of
 from resilience.value_added.results import ValueAddedResults
 from resilience.value_added.specification import Intake, Structure
 
 __all__ = ["ValueAddedModel", "check_keys"]
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,11 +110,10 @@ class ValueAddedModel:
             Fewer than 10 schools, rows dropped, a singular or not converged fit.
         """
         check_choice(method, ("reml", "ml"), argument="method")
-        groups = self._groups()
-        levels = self._levels(groups)
+        groups, levels = self.groups, self.levels
         intake, structure = self.intake or Intake(), self.structure or Structure()
         for name in structure.covariance:
-            check_choice(name, [level[0] for level in levels], argument="Structure.covariance")
+            check_choice(name, [level.name for level in levels], argument="Structure.covariance")
         extra = [c for c in (structure.weights, structure.unit) if c]
         prepared = prepare(data, self.formula, intake, groups=groups, time=self.time, extra=extra)
         check_keys(prepared.data, groups, self.time, structure)
@@ -162,7 +154,7 @@ class ValueAddedModel:
         --------
         resilience.value_added.shared_pass.SharedPass
         """
-        groups, structure = self._groups(), self.structure or Structure()
+        groups, structure = self.groups, self.structure or Structure()
         with threadpool_limits(limits=1):
             fitted = fit_mixed(
                 design.cross,
@@ -170,11 +162,12 @@ class ValueAddedModel:
                 method=method,
                 covariance=dict(structure.covariance),
             )
-        _warn_of_weakness(fitted, groups)
-        intake = self.intake or Intake()
-        return self._results(fitted, design, prepared, groups, intake, random_state or 0)
+        warn_of_weakness(fitted, groups)
+        return assemble(self, fitted, design, prepared, random_state=random_state or 0)
 
-    def _groups(self) -> list[str]:
+    @property
+    def groups(self) -> list[str]:
+        """Columns of the nested levels from outer to inner, the school last."""
         for argument, value in (("crossed", self.crossed), ("members", self.members)):
             if value is not None:
                 raise SpecificationError(text("value_added.crossed", argument=argument))
@@ -186,7 +179,10 @@ class ValueAddedModel:
             raise SpecificationError(text("value_added.level_twice", group=repr(twice[0])))
         return groups
 
-    def _levels(self, groups: list[str]) -> list[tuple[str, str, Sequence[str]]]:
+    @property
+    def levels(self) -> list[Level]:
+        """Nested levels of the fit, from outer to inner."""
+        groups = self.groups
         slopes: dict[str, Sequence[str]] = {}
         if isinstance(self.slopes, Mapping):
             slopes = dict(self.slopes)
@@ -198,80 +194,10 @@ class ValueAddedModel:
                 raise SpecificationError(
                     text("value_added.slopes_level", level=repr(level), groups=", ".join(groups))
                 )
-        levels: list[tuple[str, str, Sequence[str]]] = [(g, g, slopes.get(g, ())) for g in groups]
+        levels = [Level(name=g, column=g, slopes=tuple(slopes.get(g, ()))) for g in groups]
         if self.time is not None:
-            levels.append((f"{groups[-1]}:{self.time}", self.time, ()))
+            levels.append(Level(name=f"{groups[-1]}:{self.time}", column=self.time))
         return levels
-
-    def _results(
-        self,
-        fitted: MixedFit,
-        design: Design,
-        prepared: Prepared,
-        groups: list[str],
-        intake: Intake,
-        random_state: int,
-    ) -> ValueAddedResults:
-        at = len(groups) - 1
-        school = fitted.levels[at]
-        loading = _loading(design, at)
-        effect = school.modes @ loading
-        n_years = np.ones(len(effect), dtype=np.int64)
-        if self.time is not None:
-            n_years = np.bincount(fitted.levels[at + 1].parent, minlength=len(effect))
-        observed, expected = _means(design, fitted, at)
-        errors = _errors(school, loading, fitted.beta_covariance)
-        table = effects_table(
-            school_id=school.labels,
-            effect=effect,
-            errors=errors,
-            prior_variance=float(loading @ school.covariance @ loading),
-            n_pupils=school.n_rows,
-            n_years=n_years,
-            means=(observed, expected),
-            random_state=random_state,
-        )
-        transient = fitted.levels[at + 1].covariance[0, 0] if self.time is not None else 0.0
-        return ValueAddedResults(
-            formula=prepared.formula,
-            source_formula=self.formula,
-            group=groups[-1],
-            time=self.time,
-            method=fitted.method,
-            criterion=fitted.criterion,
-            fixed_effects=coefficient_table(fitted.terms, fitted.beta, fitted.beta_covariance),
-            variance_components=_variance_table(fitted),
-            school_effects=table,
-            school_years=_school_years(design, fitted, at, self.time),
-            variances={
-                "persistent": float(loading @ school.covariance @ loading),
-                "transient": float(transient),
-                "residual": fitted.residual_variance,
-            },
-            convergence=fitted.convergence,
-            question=(
-                infer_question(intake.prior, formula_columns(self.formula).variables)
-                if intake.question is None
-                else question_of(intake.question)
-            ),
-            data_kind="pupils",
-            information=1.0,
-            errors=errors,
-            year_design=_mean_design(design, at + 1 if self.time is not None else at),
-            school_slopes=_slopes_table(fitted.levels[at : at + 1])
-            .drop(columns="group")
-            .rename(columns={"unit_id": "school_id"}),
-            outer_effects=_outer_table(fitted.levels[:at], design),
-            outer_slopes=_slopes_table(fitted.levels[:at]),
-            slope_means={
-                term: float(mean)
-                for k, level in enumerate(fitted.levels[: at + 1])
-                for term, mean in zip(level.terms[1:], _loading(design, k)[1:], strict=True)
-            },
-            intake=intake,
-            n_dropped=prepared.n_dropped,
-            spec=design.spec,
-        )
 
 
 def check_keys(
@@ -288,152 +214,3 @@ def check_keys(
         key = [structure.unit, *([time] if time else [])]
         key += ["subject"] if "subject" in data.columns else []
         check_unique(data, key, table="data")
-
-
-def _warn_of_weakness(fitted: MixedFit, groups: list[str]) -> None:
-    for name, level in zip(groups, fitted.levels, strict=False):
-        if len(level.labels) < 10:
-            warnings.warn(
-                WeakDataWarning(
-                    text("value_added.weak_groups", group=repr(name), n=len(level.labels))
-                ),
-                stacklevel=4,
-            )
-    for level in fitted.levels:
-        if level.singular:
-            warnings.warn(
-                WeakDataWarning(
-                    text(
-                        "value_added.weak_variance",
-                        group=repr(level.name),
-                        variance=f"{level.covariance[0, 0]:.3g}",
-                        n=len(level.labels),
-                    )
-                ),
-                stacklevel=4,
-            )
-    if not fitted.convergence.converged:
-        warnings.warn(
-            WeakDataWarning(
-                text(
-                    "value_added.not_converged",
-                    gradient=f"{fitted.convergence.gradient_norm:.2g}",
-                )
-            ),
-            stacklevel=4,
-        )
-
-
-def _quadratic(matrices: Floats, loading: Floats) -> Floats:
-    return np.asarray(np.einsum("gab,a,b->g", matrices, loading, loading))
-
-
-def _errors(school: LevelEffects, loading: Floats, beta_covariance: Floats) -> EffectErrors:
-    """Return the joint errors of the effects read at ``loading``."""
-    return EffectErrors(
-        conditional=_quadratic(school.conditional, loading),
-        leverage=np.asarray(np.einsum("gap,a->gp", school.leverage, loading)),
-        beta_covariance=beta_covariance,
-        shared=tuple(
-            (codes, column)
-            for codes, parts in school.shared
-            for column in np.einsum("gao,a->og", parts, loading)
-        ),
-        coefficient_part=np.asarray(np.einsum("gap,a->gp", school.coefficient_part, loading)),
-    )
-
-
-def _loading(design: Design, at: int) -> Floats:
-    """Return 1 and the means of the slope columns: the effect is read at the average pupil."""
-    cross = design.cross
-    columns = list(cross.levels[at].columns[1:])
-    sums = cross.total[0, columns] / cross.total[0, 0]
-    return np.concatenate([[1.0], sums * cross.scale[columns] + cross.centre[columns]])
-
-
-def _raw_sums(design: Design, at: int) -> tuple[Floats, Floats]:
-    """Return per group the sum of weights and the raw weighted sums of all columns."""
-    cross = design.cross
-    level = cross.levels[at]
-    sums = level.products[:, level.columns.index(0), :]
-    weight = sums[:, 0]
-    return weight, sums * cross.scale + weight[:, None] * cross.centre
-
-
-def _mean_design(design: Design, at: int) -> Floats:
-    """Return the mean of the fixed terms in each group of a level, shape (n_groups, p)."""
-    weight, raw = _raw_sums(design, at)
-    fixed = [design.cross.columns.index(t) for t in design.terms]
-    with np.errstate(invalid="ignore"):
-        return np.asarray(raw[:, fixed] / weight[:, None])
-
-
-def _means(design: Design, fitted: MixedFit, at: int) -> tuple[Floats, Floats]:
-    weight, raw = _raw_sums(design, at)
-    with np.errstate(invalid="ignore"):
-        return raw[:, -1] / weight, _mean_design(design, at) @ fitted.beta
-
-
-def _school_years(design: Design, fitted: MixedFit, at: int, time: str | None) -> pd.DataFrame:
-    """Return mean residuals before shrinkage, per school and (where there is one) year."""
-    deepest = at + 1 if time is not None else at
-    observed, expected = _means(design, fitted, deepest)
-    weight, _ = _raw_sums(design, deepest)
-    level = fitted.levels[deepest]
-    school = level.labels if time is None else fitted.levels[at].labels[level.parent]
-    table: dict[str, object] = {"school_id": school}
-    if time is not None:
-        table["year"] = level.labels
-    table["residual"] = observed - expected
-    table["sampling_variance"] = fitted.residual_variance / weight
-    table["n_pupils"] = level.n_rows
-    return pd.DataFrame(table).infer_objects()
-
-
-def _variance_table(fitted: MixedFit) -> pd.DataFrame:
-    rows: list[tuple[str, str, float, float, float]] = []
-    for level in fitted.levels:
-        spread = np.sqrt(np.diag(level.covariance))
-        for k, term in enumerate(level.terms):
-            together = spread[0] * spread[k]
-            correlation = level.covariance[0, k] / together if k and together > 0 else np.nan
-            rows.append((level.name, term, spread[k] ** 2, spread[k], correlation))
-    residual = fitted.residual_variance
-    rows.append(("residual", "", residual, float(np.sqrt(residual)), np.nan))
-    return pd.DataFrame(rows, columns=["group", "term", "variance", "std_dev", "correlation"])
-
-
-def _slopes_table(levels: tuple[LevelEffects, ...]) -> pd.DataFrame:
-    pieces = [
-        pd.DataFrame(
-            {
-                "group": level.name,
-                "unit_id": level.labels,
-                "term": term,
-                "estimate": level.modes[:, k],
-                "std_error": np.sqrt(level.prediction[:, k, k]),
-            }
-        )
-        for level in levels
-        for k, term in enumerate(level.terms)
-        if k
-    ]
-    empty = pd.DataFrame(columns=["group", "unit_id", "term", "estimate", "std_error"])
-    return pd.concat(pieces, ignore_index=True).infer_objects() if pieces else empty
-
-
-def _outer_table(levels: tuple[LevelEffects, ...], design: Design) -> pd.DataFrame:
-    loadings = [_loading(design, k) for k in range(len(levels))]
-    pieces = [
-        pd.DataFrame(
-            {
-                "group": level.name,
-                "unit_id": level.labels,
-                "effect": level.modes @ loading,
-                "std_error": np.sqrt(_quadratic(level.prediction, loading)),
-            }
-        )
-        for level, loading in zip(levels, loadings, strict=True)
-    ]
-    empty = pd.DataFrame(columns=["group", "unit_id", "effect", "std_error"])
-    return pd.concat(pieces, ignore_index=True).infer_objects() if pieces else empty

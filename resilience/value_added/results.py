@@ -14,6 +14,8 @@ from resilience.data.design import design_columns
 from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.results import Convergence, Results
+from resilience.stats.crossproducts import CrossProducts
+from resilience.stats.mixed import MixedFit
 from resilience.stats.prediction_errors import EffectErrors
 from resilience.stats.ranking import bands, comparative_multiplier
 from resilience.value_added.comparisons import (
@@ -353,6 +355,10 @@ class ValueAddedResults(EffectsResults):
         Rows dropped because of gaps.
     spec : formulaic.ModelSpec
         The learnt design of the fixed part.
+    mixed : MixedFit
+        The fit in the engine's terms: every level with its modes and covariances.
+    cross : CrossProducts
+        What the fit was made of; refits, simulation and influence go on from it.
     """
 
     school_slopes: pd.DataFrame
@@ -363,6 +369,8 @@ class ValueAddedResults(EffectsResults):
     source_formula: str
     n_dropped: int
     spec: ModelSpec
+    mixed: MixedFit
+    cross: CrossProducts
 
     def augment(self, data: pd.DataFrame) -> pd.DataFrame:
         """Return ``data`` with ``fitted``, ``fitted_with_effects`` and ``pupil_residual``.
@@ -395,8 +403,9 @@ class ValueAddedResults(EffectsResults):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain Python objects, without the learnt design."""
-        return {name: value for name, value in super().to_dict().items() if name != "spec"}
+        """Return the fields as plain Python objects, without the design and the engine's arrays."""
+        left_out = ("spec", "mixed", "cross")
+        return {name: value for name, value in super().to_dict().items() if name not in left_out}
 
     def _effects_of(self, frame: pd.DataFrame, X: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the sum of all lasting effects of each row's units, zero for unknown units."""

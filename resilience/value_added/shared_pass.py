@@ -119,7 +119,7 @@ class SharedPass:
         DataError, SpecificationError
             If keys or levels break a rule; what concerns one formula alone goes to ``errors``.
         """
-        groups = model._groups()
+        groups = model.groups
         intake, structure = model.intake or Intake(), model.structure or Structure()
         keys = [*groups, *(c for c in (model.time, structure.weights, structure.unit) if c)]
         keys += [years] if years and years not in keys else []
@@ -183,8 +183,7 @@ class SharedPass:
         if model.time is not None and len(chosen) == 1 and len(self._years) > 1:
             model = replace(model, time=None)
         levels: dict[str, Sequence[str]] = {
-            name: [ONES, *(entry.places[s] for s in slopes)]
-            for name, _, slopes in model._levels(model._groups())
+            level.name: [ONES, *(entry.places[s] for s in level.slopes)] for level in model.levels
         }
         terms = _independent(cross, entry)
         covariates = [t for t in terms if t != ONES]
@@ -245,7 +244,7 @@ def _complete(
 
 
 def _slope_terms(model: ValueAddedModel, groups: list[str]) -> list[str]:
-    return [term for _, _, slopes in model._levels(groups) for term in slopes]
+    return [term for level in model.levels for term in level.slopes]
 
 
 def _entry(
@@ -260,7 +259,7 @@ def _entry(
     """Form the columns of one formula and find their places."""
     structure = model.structure or Structure()
     extra = [c for c in (structure.weights, structure.unit) if c]
-    intake, groups = model.intake or Intake(), model._groups()
+    intake, groups = model.intake or Intake(), model.groups
     prepared = prepare(rows, formula, intake, groups=groups, time=model.time, extra=extra)
     parts = formula_columns(prepared.formula)
     check_columns(prepared.data, [*parts.variables, parts.outcome], table="data")
@@ -303,10 +302,10 @@ def _pass(
     data = np.column_stack(columns.values)
     structure = model.structure or Structure()
     levels, labels = [], []
-    for name, column, slopes in model._levels(groups):
-        codes, uniques = pd.factorize(rows[column], sort=True)
-        places = {e.places[s]: None for s in slopes for e in entries.values()}
-        levels.append((name, codes, [ONES, *places]))
+    for level in model.levels:
+        codes, uniques = pd.factorize(rows[level.column], sort=True)
+        places = {e.places[s]: None for s in level.slopes for e in entries.values()}
+        levels.append((level.name, codes, [ONES, *places]))
         labels.append(np.asarray(uniques, dtype=object))
     weights = None if structure.weights is None else rows[structure.weights].to_numpy(dtype=float)
     centre = data.mean(axis=0)

@@ -17,9 +17,11 @@ import pytest
 from published_numbers import as_printed
 
 import resilience as rs
-from resilience.data.design import design_from_frame
+from resilience.data.design import Level, design_from_frame
 from resilience.stats.mixed import fit_mixed, mixed_criterion
 from resilience.stats.ranking import expected_rank, separated_pairs
+
+SCHOOLS = Level(name="school_id", column="school_id")
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +84,7 @@ def test_the_printed_criterion_lies_above_the_minimum(pupils):
     relative standard deviation .0003 aside, within the printed .293, already prints V's digit.
     """
     formula = "normexam ~ standLRT + sex + schgend"
-    design = design_from_frame(pupils, formula, groups=[("school_id", "school_id", [])])
+    design = design_from_frame(pupils, formula, groups=[SCHOOLS])
     ours = fit_mixed(design.cross)
     best = np.sqrt(ours.levels[0].covariance[0, 0] / ours.residual_variance)
     X = np.column_stack(
@@ -162,6 +164,7 @@ def test_maximum_likelihood_and_the_ratio_test_of_the_slope(boys_first):
 
 SEX_SLOPE = "normexam ~ standLRT + sex + type"
 SEX_TERMS = ["standLRT", "sex[T.F]"]
+SEX_LEVEL = Level(name="school_id", column="school_id", slopes=tuple(SEX_TERMS))
 
 
 def test_singular_sex_slope_is_flagged(boys_first):
@@ -178,7 +181,9 @@ def test_singular_sex_slope_is_flagged(boys_first):
 def test_the_printed_sex_slope_is_no_better_than_ours(boys_first):
     """At V's standard deviation the criterion is higher, by less than V's last digit of it."""
     design = design_from_frame(
-        boys_first, SEX_SLOPE, groups=[("school_id", "school_id", SEX_TERMS)]
+        boys_first,
+        SEX_SLOPE,
+        groups=[SEX_LEVEL],
     )
     ours = fit_mixed(design.cross)
     best = ours.levels[0].covariance / ours.residual_variance
