@@ -11,9 +11,9 @@ envelope theorem the coefficients may be taken as fixed, and of the eliminated
    \bar T = \frac{\partial d}{\partial T} = \frac{m}{r^2}\,cc'
    + \big[(X'V^{-1}X)^{-1}\big]_{XX}, \qquad c = (-\hat\beta, 1)',
 
-the bracket for REML only.  From the outermost level inwards the elimination
-:math:`T \leftarrow T - C_g'K_gC_g`, :math:`C_o \leftarrow C_o - (C_g)_{\cdot Z_o}'K_gC_g`,
-:math:`K_g = (D^{-1} + S_g)^{-1}` with :math:`S_g = (C_g)_{\cdot Z}`, is then gone through backwards:
+the bracket for REML only.  The elimination :math:`T \leftarrow T - C_g'K_gC_g`,
+:math:`C_o \leftarrow C_o - (C_g)_{\cdot Z_o}'K_gC_g`, :math:`K_g = (D^{-1} + S_g)^{-1}` with
+:math:`S_g = (C_g)_{\cdot Z}`, is then gone through backwards, from the outermost level inwards:
 
 .. math::
 

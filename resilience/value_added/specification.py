@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from resilience.errors import SpecificationError
+from resilience.i18n import text
 from resilience.validation import check_choice
 from resilience.value_added.question import Question, question_of
 
@@ -73,13 +75,26 @@ class Structure:
     unit : str or None
         Pupil key; when set, its combination with the year (and ``subject``, where the table has
         one) must not repeat.
+    outcome_group : str, mapping of {level: str} or None
+        Column of subjects fitted jointly (one row per pupil and subject): every subject has its own
+        residual variance, every school (and school-by-year cell) its own effect in each, with an
+        unstructured covariance; with ``unit`` the residuals of one pupil's subjects are correlated
+        too.  A mapping names the levels whose effects differ by subject; the others have one
+        effect for all subjects.
     """
 
     covariance: Mapping[str, Literal["unstructured", "diagonal"]] = field(default_factory=dict)
     weights: str | None = None
     unit: str | None = None
+    outcome_group: str | Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.outcome_group, Mapping):
+            columns = sorted({str(column) for column in self.outcome_group.values()})
+            if len(columns) != 1:
+                raise SpecificationError(
+                    text("subjects.one_column", columns=", ".join(columns) or "—")
+                )
         for level, how in self.covariance.items():
             check_choice(
                 how, ("unstructured", "diagonal"), argument=f"Structure.covariance[{level!r}]"
