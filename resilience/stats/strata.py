@@ -33,7 +33,7 @@ from scipy import sparse
 
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
-from resilience.stats.crossproducts import CrossProducts
+from resilience.stats.crossproducts import CrossProducts, LevelProducts
 from resilience.stats.elimination_adjoint import ProductSensitivities
 
 __all__ = ["StrataProducts", "Stratum"]
@@ -63,6 +63,8 @@ class StrataProducts:
         Per stratum the symmetric cross-products.
     group_products : tuple of ndarray of shape (n_strata, n_groups, q, P)
         Per level the same for the groups.
+    group_rows : tuple of ndarray of shape (n_strata, n_groups)
+        Per level the pupils of each stratum in each group.
     linked : bool
         Whether a pupil key ties the rows of one pupil.
     """
@@ -73,6 +75,7 @@ class StrataProducts:
     patterns: dict[Pattern, int]
     totals: Floats
     group_products: tuple[Floats, ...]
+    group_rows: tuple[Codes, ...]
     linked: bool
 
     @classmethod
@@ -130,33 +133,20 @@ class StrataProducts:
                 _check_one_group(np.asarray(unit)[used], position[used], name)
         members = _members(code[used], None if unit is None else np.asarray(unit)[used])
         strata: list[Stratum] = []
-        totals: list[Floats] = []
-        inner: list[list[Floats]] = []
+        views: list[CrossProducts] = []
         for pattern, rows in members.items():
             at = [used[column] for column in rows.T]
             for i, s in enumerate(pattern):
                 for k, t in enumerate(pattern[i:], start=i):
                     strata.append((pattern, s, t))
-                    totals.append(_paired_total(block, at[i], at[k]))
-                    inner.append(
-                        [
-                            _paired_groups(block, at[i], at[k], position, level.columns, size)
-                            for level, position, size in zip(
-                                plain.levels,
-                                positions,
-                                [v.n_groups for v in plain.levels],
-                                strict=True,
-                            )
-                        ]
-                    )
+                    views.append(_paired(plain, block, (at[i], at[k]), positions))
         return cls(
             subjects=tuple(own.tolist()),
             plain=plain,
             strata=tuple(strata),
             patterns={pattern: len(rows) for pattern, rows in members.items()},
-            totals=np.array(totals),
-            group_products=tuple(np.array(level) for level in zip(*inner, strict=True)),
             linked=unit is not None,
+            **_stacked(views),
         )
 
     @property
@@ -170,6 +160,34 @@ class StrataProducts:
         for pattern, n in self.patterns.items():
             found[np.ix_(pattern, pattern)] += n
         return found
+
+    def rows_by_subject(self, level: int) -> NDArray[np.int64]:
+        """Return the rows of each group of a level in each subject, shape (n_groups, S)."""
+        rows = self.group_rows[level]
+        found = np.zeros((rows.shape[1], self.n_subjects), dtype=np.int64)
+        for (_, s, t), own in zip(self.strata, rows, strict=True):
+            if s == t:
+                found[:, s] += own
+        return found
+
+    def pupils(self, level: int) -> NDArray[np.int64]:
+        """Return the pupils of each group of a level, shape (n_groups,).
+
+        Without a pupil key it is the largest number of rows in one subject: no fewer pupils can
+        have given them.
+        """
+        if not self.linked:
+            return np.asarray(self.rows_by_subject(level).max(axis=1))
+        rows = self.group_rows[level]
+        found = np.zeros(rows.shape[1], dtype=np.int64)
+        for (pattern, s, t), own in zip(self.strata, rows, strict=True):
+            if s == t == pattern[0]:
+                found += own
+        return found
+
+    def of_subject(self, subject: int) -> CrossProducts:
+        """Return the plain cross-products of the rows of one subject (weights included)."""
+        return self.combine(np.array([float(s == t == subject) for _, s, t in self.strata]))
 
     def coefficients(self, R: Floats) -> Floats:
         """Return the coefficient of every stratum at a residual covariance, shape (n_strata,)."""
@@ -284,8 +302,13 @@ class StrataProducts:
 
     def _view(self, key: Stratum) -> CrossProducts:
         """Return one stratum as cross-products; zeros where there is no such stratum."""
-        coefficients = np.array([float(key == own) for own in self.strata])
-        return self.combine(coefficients)
+        chosen = np.array([float(key == own) for own in self.strata])
+        view = self.combine(chosen)
+        levels = tuple(
+            replace(level, n_rows=(chosen @ rows).astype(np.int64))
+            for level, rows in zip(view.levels, self.group_rows, strict=True)
+        )
+        return replace(view, levels=levels)
 
     def _mapped(self, change: Callable[[CrossProducts], CrossProducts]) -> StrataProducts:
         views = [change(self._view(key)) for key in self.strata]
@@ -300,6 +323,7 @@ def _stacked(views: Sequence[CrossProducts]) -> dict[str, Any]:
         "group_products": tuple(
             np.array([view.levels[at].products for view in views]) for at in depth
         ),
+        "group_rows": tuple(np.array([view.levels[at].n_rows for view in views]) for at in depth),
     }
 
 
@@ -353,30 +377,38 @@ def _check_one_group(unit: NDArray[np.generic], position: Codes, name: str) -> N
         raise DataError(text("subjects.two_groups", level=repr(name), n=len(apart)))
 
 
-def _paired_total(block: Floats, first: Codes, second: Codes) -> Floats:
-    if first is second:
-        rows = block[first]
-        return np.asarray(rows.T @ rows)
-    half = block[first].T @ block[second]
-    return np.asarray(half + half.T)
-
-
-def _paired_groups(
-    block: Floats,
-    first: Codes,
-    second: Codes,
-    position: Codes,
-    columns: tuple[int, ...],
-    n_groups: int,
-) -> Floats:
-    """Return Z'W per group over pairs of rows, both ways where the rows differ."""
-    found = np.zeros((n_groups, len(columns), block.shape[1]))
+def _paired(
+    plain: CrossProducts, block: Floats, pair: tuple[Codes, Codes], positions: Sequence[Codes]
+) -> CrossProducts:
+    """Return the cross-products of pairs of rows, both ways where the rows differ."""
+    first, second = pair
     ways = [(first, first)] if first is second else [(first, second), (second, first)]
-    for left, right in ways:
-        for k, column in enumerate(columns):
-            entry = block[left, column]
-            indicator = sparse.csr_array(
-                (entry, position[left], np.arange(len(left) + 1)), shape=(len(left), n_groups)
+    return replace(
+        plain,
+        total=sum((block[a].T @ block[b] for a, b in ways), start=np.zeros_like(plain.total)),
+        levels=tuple(
+            replace(
+                level,
+                products=sum(
+                    (_group_sums(block, way, position, level) for way in ways),
+                    start=np.zeros_like(level.products),
+                ),
+                n_rows=np.bincount(position[first], minlength=level.n_groups).astype(np.int64),
             )
-            found[:, k] += np.asarray(indicator.T @ block[right])
+            for level, position in zip(plain.levels, positions, strict=True)
+        ),
+    )
+
+
+def _group_sums(
+    block: Floats, way: tuple[Codes, Codes], position: Codes, level: LevelProducts
+) -> Floats:
+    """Return Z'W per group with Z from the first rows and W from the second."""
+    left, right = way
+    found = np.empty_like(level.products)
+    at = np.arange(len(left) + 1)
+    shape = (len(left), level.n_groups)
+    for k, column in enumerate(level.columns):
+        indicator = sparse.csr_array((block[left, column], position[left], at), shape=shape)
+        found[:, k] = np.asarray(indicator.T @ block[right])
     return found

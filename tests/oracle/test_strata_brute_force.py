@@ -251,6 +251,10 @@ def test_parts_of_the_rows_add_up_in_any_order():
     merged = pieces[0].merge(pieces[1]).merge(pieces[2])
     assert merged.patterns == whole.patterns
     assert merged.pairs().tolist() == whole.pairs().tolist()
+    for level in range(3):
+        assert merged.pupils(level).tolist() == whole.pupils(level).tolist()
+        seen = merged.rows_by_subject(level)
+        assert seen.tolist() == whole.rows_by_subject(level).tolist()
     R = random_covariance(np.random.default_rng(0), 3, 1.0)
     one, other = whole.whitened(R), merged.whitened(R)
     # a change of centre by ten SDs loses two of sixteen digits
@@ -260,6 +264,30 @@ def test_parts_of_the_rows_add_up_in_any_order():
         assert theirs.products == pytest.approx(mine.products, rel=1e-11, abs=1e-9)
     found = fit_strata(merged, fixed=TERMS).criterion
     assert found == pytest.approx(fit_strata(whole, fixed=TERMS).criterion, rel=1e-9)
+
+
+def test_pupils_and_rows_of_groups_are_counted_and_subjects_kept_apart():
+    d = rows(weighted=True)
+    used = d["weights"] > 0
+    for linked in (True, False):
+        strata = strata_of(d, "two levels", linked=linked)
+        schools = list(strata.plain.levels[1].labels)
+        seen = strata.rows_by_subject(1)
+        for g, school in enumerate(schools):
+            own = used & (d["school"] == school)
+            by_subject = [int((d["subject"][own] == s).sum()) for s in range(3)]
+            assert seen[g].tolist() == by_subject
+            n = len(np.unique(d["pupil"][own])) if linked else max(by_subject)
+            assert strata.pupils(1)[g] == n
+        second = strata.of_subject(1)
+        own = d["subject"] == 1
+        assert second.total[0, 0] == pytest.approx(d["weights"][own].sum(), rel=1e-12)
+        alone = strata_of(d, "two levels", linked=False, at=own).plain
+        assert second.total == pytest.approx(alone.recentred(*units_of(strata)).total, rel=1e-9)
+
+
+def units_of(strata):
+    return strata.plain.centre, strata.plain.scale
 
 
 def test_a_part_may_lack_a_subject():
