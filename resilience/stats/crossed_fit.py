@@ -1,0 +1,336 @@
+r"""A fitted mixed model with crossed or shared factors, in own units, from cross-products.
+
+Effects and their covariances are read off the system of ``crossed_system.py``: with
+:math:`K = \Lambda_rA^{-1}\Lambda_r'` the conditional covariance of the effects that stay is
+:math:`\sigma^2K`, and that of the eliminated ones
+
+.. math:: \mathrm{cov}(u_g, u_h \mid y, \beta) = \sigma^2\big(W_g[g=h] +
+          W_g\,Z_g'Z_r\,K\,Z_r'Z_h\,W_h\big).
+
+Units of a crossed factor that met the same units of another one share what is not known of those;
+the joint covariance of one factor's units is kept up to 5,000 units.  Source: Henderson1975.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+
+from resilience.errors import SpecificationError
+from resilience.i18n import text
+from resilience.stats.crossed import CrossedProblem, CrossedProfile, to_columns
+from resilience.stats.crossed_products import CrossedProducts
+from resilience.stats.crossed_system import complement_bytes, eliminated_factor
+from resilience.stats.crossproducts import CrossProducts
+from resilience.stats.mixed import LevelEffects, MixedFit, dependent_columns
+from resilience.stats.profile import Covariance, Method, free_entries, is_singular, to_own_units
+from resilience.stats.search import optimise
+
+__all__ = ["JOINT_UP_TO", "CrossedFit", "check_memory", "crossed_criterion", "fit_crossed"]
+
+Floats = NDArray[np.float64]
+
+JOINT_UP_TO = 5000
+MEMORY_LIMIT = 8 * 2**30  # bytes
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CrossedFit(MixedFit):
+    """A fitted model whose factors cross; its ``levels`` are the factors in the order given.
+
+    Attributes
+    ----------
+    joint_conditional : ndarray of shape (n_units, n_units) or None
+        Conditional covariance of the effects of all units of the factor named by ``joint``, read at
+        the means of its slope columns; None above 5,000 units or where no factor was named.
+    """
+
+    joint_conditional: Floats | None = None
+
+
+def fit_crossed(
+    products: CrossedProducts,
+    *,
+    fixed: Sequence[str] | None = None,
+    method: Method = "reml",
+    covariance: Mapping[str, Covariance] | None = None,
+    joint: str | None = None,
+    memory_limit: int = MEMORY_LIMIT,
+) -> CrossedFit:
+    """Fit a Gaussian mixed model with crossed factors and shared membership.
+
+    Parameters
+    ----------
+    products : CrossedProducts
+        Cross-products; the outcome is the last column.
+    fixed : sequence of str, optional
+        Fixed terms; by default all columns but the outcome.
+    method : {"reml", "ml"}
+        Criterion.
+    covariance : mapping of {factor: structure}, optional
+        ``"unstructured"`` (default) or ``"diagonal"``.
+    joint : str, optional
+        Factor whose units' joint conditional covariance is kept.
+    memory_limit : int
+        Bytes that the dense complement may take.
+
+    Returns
+    -------
+    CrossedFit
+
+    Raises
+    ------
+    SpecificationError
+        If columns are collinear (named), nothing is left for the residual, the fixed part
+        reproduces the outcome, or the complement would exceed the memory.
+
+    References
+    ----------
+    BatesEtAl2015, section 3.
+    """
+    terms = tuple(products.columns[:-1] if fixed is None else fixed)
+    check_memory(products, memory_limit)
+    problem = _problem(products, terms, method, covariance or {})
+    _check_rank(problem, terms)
+    theta, convergence = optimise(problem)
+    profile = problem.profile(theta)
+    working = problem.products
+    plain = _plain(working)
+    unit = working.scale[-1]
+    sigma2 = profile.residual / profile.denominator * unit**2
+    at = list(problem.fixed)
+    back = to_own_units(plain, at)
+    shift = np.zeros(len(at))
+    if 0 in at:
+        shift[at.index(0)] = working.centre[-1]
+    return CrossedFit(
+        terms=terms,
+        beta=back @ profile.beta * unit + shift,
+        beta_covariance=back @ profile.inverse @ back.T * sigma2,
+        residual_variance=float(sigma2),
+        criterion=_in_own_units(problem, profile),
+        method=method,
+        n_rows=products.n_rows,
+        levels=_effects(problem, profile, sigma2),
+        convergence=convergence,
+        theta=theta,
+        joint_conditional=None if joint is None else _joint(problem, profile, sigma2, joint),
+    )
+
+
+def crossed_criterion(
+    products: CrossedProducts,
+    covariances: Sequence[Floats],
+    *,
+    fixed: Sequence[str] | None = None,
+    method: Method = "reml",
+) -> float:
+    """Return the profiled criterion at given relative covariances, without any optimisation.
+
+    Parameters
+    ----------
+    products : CrossedProducts
+        Cross-products; the outcome is the last column.
+    covariances : sequence of ndarray of shape (q, q)
+        Per factor, covariance of the effects divided by the residual variance, in own units.
+    fixed : sequence of str, optional
+        Fixed terms; by default all columns but the outcome.
+    method : {"reml", "ml"}
+        Criterion.
+
+    Returns
+    -------
+    float
+        Constants included, comparable with lme4's REML criterion or deviance.
+    """
+    terms = tuple(products.columns[:-1] if fixed is None else fixed)
+    problem = _problem(products, terms, method, {})
+    factors = []
+    for factor, D in zip(problem.products.factors, covariances, strict=True):
+        there = np.linalg.inv(to_own_units(_plain(problem.products), factor.columns))
+        values, vectors = np.linalg.eigh(there @ np.asarray(D, dtype=float) @ there.T)
+        root = vectors * np.sqrt(np.maximum(values, 0.0))
+        factors.append(np.linalg.qr(root.T, mode="r").T)
+    return _in_own_units(problem, problem.profile(problem.theta(factors)))
+
+
+def check_memory(products: CrossedProducts, limit: int = MEMORY_LIMIT) -> None:
+    """Raise if the dense complement would exceed ``limit`` bytes.
+
+    Raises
+    ------
+    SpecificationError
+        With the bytes needed and the factor that makes them.
+    """
+    needed = complement_bytes(products)
+    if needed <= limit:
+        return
+    gone = eliminated_factor(products)
+    rest = [factor for k, factor in enumerate(products.factors) if k != gone]
+    culprit = max(rest, key=lambda factor: factor.width)
+    raise SpecificationError(
+        text(
+            "crossed.memory",
+            bytes=f"{needed:,}".replace(",", " "),
+            gigabytes=f"{needed / 1e9:.1f}",
+            limit=f"{limit / 1e9:.1f}",
+            columns=sum(factor.width for factor in rest),
+            factor=repr(culprit.name),
+            units=culprit.n_units,
+            terms=len(culprit.columns),
+        )
+    )
+
+
+def _problem(
+    products: CrossedProducts,
+    terms: tuple[str, ...],
+    method: Method,
+    covariance: Mapping[str, Covariance],
+) -> CrossedProblem:
+    """Return the specification; a centre stays only where shifting it keeps the model."""
+    centre = products.centre.copy()
+    if "Intercept" not in terms:
+        centre[:] = 0.0
+    structures = [covariance.get(f.name, "unstructured") for f in products.factors]
+    for factor, structure in zip(products.factors, structures, strict=True):
+        if 0 not in factor.columns or structure == "diagonal":
+            centre[[c for c in factor.columns if c]] = 0.0
+    same = np.array_equal(centre, products.centre)
+    working = products if same else products.recentred(centre, products.scale)
+    return CrossedProblem(
+        products=working,
+        fixed=tuple(working.columns.index(t) for t in terms),
+        method=method,
+        free=tuple(
+            free_entries(len(f.columns), structure)
+            for f, structure in zip(working.factors, structures, strict=True)
+        ),
+    )
+
+
+def _plain(products: CrossedProducts) -> CrossProducts:
+    """Return the cross-products without their factors."""
+    return CrossProducts(
+        columns=products.columns,
+        centre=products.centre,
+        scale=products.scale,
+        total=products.total,
+        levels=(),
+        n_rows=products.n_rows,
+        log_weights=products.log_weights,
+    )
+
+
+def _check_rank(problem: CrossedProblem, terms: Sequence[str]) -> None:
+    total, at = problem.products.total, list(problem.fixed)
+    if problem.n_rows <= len(at):
+        raise SpecificationError(text("engine.no_residual", p=len(at), n=problem.n_rows))
+    gram = total[np.ix_(at, at)]
+    dependent = dependent_columns(gram, terms)
+    if dependent:
+        raise SpecificationError(
+            text("engine.collinear", columns=", ".join(repr(d) for d in dependent))
+        )
+    target = total[at, -1]
+    rss = float(total[-1, -1] - target @ np.linalg.solve(gram, target)) if at else 1.0
+    if rss <= 1e-11 * max(total[-1, -1], 1e-300):
+        outcome = repr(problem.products.columns[-1])
+        raise SpecificationError(text("engine.perfect_fit", outcome=outcome, rss=f"{rss:.3g}"))
+
+
+def _in_own_units(problem: CrossedProblem, profile: CrossedProfile) -> float:
+    """Return the criterion of the raw columns: scale and weights add known constants."""
+    scale = problem.products.scale
+    value = profile.criterion + 2.0 * profile.denominator * np.log(scale[-1])
+    if problem.method == "reml":
+        value += 2.0 * float(np.log(scale[list(problem.fixed)]).sum())
+    return float(value - problem.products.log_weights)
+
+
+def _effects(
+    problem: CrossedProblem, profile: CrossedProfile, sigma2: float
+) -> tuple[LevelEffects, ...]:
+    system, reduced, working = problem.system, profile.reduced, problem.products
+    plain, fixed = _plain(working), list(problem.fixed)
+    contrast = problem.contrast(profile)
+    posterior = _posterior(problem, profile)
+    root = linalg.cholesky(profile.inverse, lower=True) if fixed else profile.inverse
+    to_raw = np.linalg.inv(to_own_units(plain, fixed)) if fixed else np.zeros((0, 0))
+    found = []
+    columns = to_columns(system, reduced)
+    for k, (factor, F, D) in enumerate(
+        zip(working.factors, columns, reduced.covariances, strict=True)
+    ):
+        n, q = factor.n_units, len(factor.columns)
+        back = to_own_units(plain, factor.columns)
+        if k == system.eliminated:
+            spread = reduced.gain @ system.unit_sums(posterior) @ reduced.gain
+            conditional = reduced.gain + spread
+        else:
+            block = posterior[system.places[k], system.places[k]].reshape(n, q, n, q)
+            conditional = block[np.arange(n), :, np.arange(n), :]
+        conditional = back @ conditional @ back.T * sigma2
+        X = back @ (D @ F[:, :, fixed])
+        part = X @ root * np.sqrt(sigma2)
+        found.append(
+            LevelEffects(
+                name=factor.name,
+                labels=factor.labels,
+                parent=np.zeros(n, dtype=np.int64),
+                n_rows=factor.n_rows,
+                terms=tuple(working.columns[c] for c in factor.columns),
+                modes=(F @ contrast) @ D @ back.T * working.scale[-1],
+                conditional=conditional,
+                prediction=conditional + part @ np.swapaxes(part, 1, 2),
+                covariance=back @ D @ back.T * sigma2,
+                singular=is_singular(D),
+                leverage=X @ to_raw,
+                coefficient_part=part,
+                shared=(),
+            )
+        )
+    return tuple(found)
+
+
+def _posterior(problem: CrossedProblem, profile: CrossedProfile) -> Floats:
+    """Return Λ_r A⁻¹ Λ_r', the conditional relative covariance of the effects that stay."""
+    upper = [f.T for f in profile.reduced.factors]
+    system = problem.system
+    return system.scaled(system.scaled(profile.reduced.inverse, upper).T, upper)
+
+
+def _joint(
+    problem: CrossedProblem, profile: CrossedProfile, sigma2: float, name: str
+) -> Floats | None:
+    """Return the conditional covariance of one factor's effects at the mean of its slopes."""
+    working, system = problem.products, problem.system
+    k = next(i for i, factor in enumerate(working.factors) if factor.name == name)
+    factor = working.factors[k]
+    if factor.n_units > JOINT_UP_TO:
+        return None
+    columns = list(factor.columns)
+    means = working.total[0, columns] / working.total[0, 0]
+    means = means * working.scale[columns] + working.centre[columns]
+    own = np.where(np.array(columns) == 0, 1.0, means)
+    loading = own @ to_own_units(_plain(working), columns)
+    posterior = _posterior(problem, profile)
+    n, q = factor.n_units, len(columns)
+    if k != system.eliminated:
+        block = posterior[system.places[k], system.places[k]].reshape(n, q, n, q)
+        found = np.einsum("iajb,a,b->ij", block, loading, loading, optimize=True)
+    else:
+        gain = loading @ profile.reduced.gain  # shape (n_units, q)
+        entries = system.across.tocoo()
+        unit, term = entries.row // q, entries.row % q
+        shape = (n, system.size)
+        weighted = type(system.across)(
+            (entries.data * gain[unit, term], (unit, entries.col)), shape=shape
+        )
+        found = np.asarray(weighted @ np.ascontiguousarray((weighted @ posterior).T))
+        found[np.diag_indices(n)] += gain @ loading
+    return np.asarray(0.5 * (found + found.T) * sigma2)

@@ -1,0 +1,334 @@
+r"""The penalised system of crossed factors: one factor eliminated, a dense complement of the rest.
+
+With relative covariances :math:`D_f = \Lambda_f\Lambda_f'` (the same for all units of a factor)
+let *e* be the ordinary factor with most random effects and *r* all others side by side.  As
+:math:`Z_e'Z_e` is block diagonal, its effects leave the system unit by unit:
+
+.. math::
+
+   M_g &= \Lambda_e'Z_g'Z_g\Lambda_e + I, \qquad  W_g = \Lambda_e M_g^{-1}\Lambda_e', \\
+   S &= Z_r'Z_r - \sum_g Z_r'Z_g W_g Z_g'Z_r, \qquad
+   S_W = Z_r'W - \sum_g Z_r'Z_g W_g Z_g'W, \\
+   A &= \Lambda_r'S\Lambda_r + I = RR', \qquad
+   \log|V| = \sum_g\log|M_g| + \log|A|,
+
+and :math:`W'V^{-1}W` is what remains of :math:`W'W`.  S is dense: K² numbers, K the random effects
+of all factors but *e*.  Every unit of *e* adds to S at the pairs of effects it meets, so that one
+evaluation costs as many operations as there are such pairs, plus the Cholesky factor (K³/3) and,
+for the gradient, the inverse of A (2K³/3).  The number of rows does not enter.
+Source: BatesEtAl2015, sections 3 and 5; HendersonSearle1981 for the identities of the way back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg, sparse
+from scipy.linalg import lapack
+
+from resilience.stats.crossed_products import CrossedProducts
+
+__all__ = ["CrossedSystem", "Reduced", "complement_bytes", "eliminated_factor"]
+
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int32]
+
+_PAIRS_AT_ONCE = 4_000_000
+_PAIRS_KEPT = 24_000_000  # 16 bytes each
+_COPIES = 6  # of the complement while the gradient is computed
+
+
+def eliminated_factor(products: CrossedProducts) -> int | None:
+    """Return the ordinary factor with most random effects, None where all are shared."""
+    ordinary = [k for k, factor in enumerate(products.factors) if factor.own is None]
+    return max(ordinary, key=lambda k: products.factors[k].width, default=None)
+
+
+def complement_bytes(products: CrossedProducts) -> int:
+    """Return the memory that the dense complement and its inverse need, in bytes."""
+    gone = eliminated_factor(products)
+    K = sum(factor.width for k, factor in enumerate(products.factors) if k != gone)
+    return _COPIES * 8 * K * K
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Pairs:
+    """Pairs of entries of units of the eliminated factor: where they add to, and by what."""
+
+    place: Codes  # row · K + column of the complement, column ≤ row
+    cell: Codes  # (unit · q + term) · q + term
+    value: Floats
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Reduced:
+    """What one evaluation leaves behind.
+
+    Attributes
+    ----------
+    factors, covariances : tuple of ndarray of shape (q, q)
+        Relative factors and covariances, in the order of the products.
+    total : ndarray of shape (P, P)
+        :math:`W'V^{-1}W`.
+    log_determinant : float
+        :math:`\\log|V|`.
+    gain : ndarray of shape (n_units, q, q)
+        :math:`W_g` of the eliminated factor.
+    complement : ndarray of shape (K, K)
+        S.
+    to_columns : ndarray of shape (K, P)
+        :math:`S_W`.
+    lower : ndarray of shape (K, K)
+        R.
+    """
+
+    factors: tuple[Floats, ...]
+    covariances: tuple[Floats, ...]
+    total: Floats
+    log_determinant: float
+    gain: Floats
+    complement: Floats
+    to_columns: Floats
+    lower: Floats
+
+    @cached_property
+    def inverse(self) -> Floats:
+        """Inverse of A, shape (K, K)."""
+        if not len(self.lower):
+            return self.lower
+        found, _ = lapack.dpotri(self.lower, lower=1)
+        return _mirrored(found)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CrossedSystem:
+    """The parts of cross-products that an evaluation needs, put in place once."""
+
+    products: CrossedProducts
+    eliminated: int | None
+
+    @classmethod
+    def of(cls, products: CrossedProducts) -> CrossedSystem:
+        """Return the system with the largest ordinary factor eliminated."""
+        return cls(products=products, eliminated=eliminated_factor(products))
+
+    @cached_property
+    def rest(self) -> tuple[int, ...]:
+        """Positions of the factors that stay in the complement."""
+        return tuple(k for k in range(len(self.products.factors)) if k != self.eliminated)
+
+    @cached_property
+    def places(self) -> dict[int, slice]:
+        """Per factor that stays, its rows of the complement."""
+        ends = np.cumsum([0, *(self.products.factors[k].width for k in self.rest)])
+        return {k: slice(int(ends[i]), int(ends[i + 1])) for i, k in enumerate(self.rest)}
+
+    @cached_property
+    def size(self) -> int:
+        """K: rows of the complement."""
+        return sum(self.products.factors[k].width for k in self.rest)
+
+    @cached_property
+    def own(self) -> Floats:
+        """Blocks :math:`Z_g'Z_g` of the eliminated factor, shape (n_units, q, q)."""
+        if self.eliminated is None:
+            return np.zeros((0, 1, 1))
+        factor = self.products.factors[self.eliminated]
+        return factor.products[:, :, list(factor.columns)]
+
+    @cached_property
+    def own_columns(self) -> Floats:
+        """Z_g'W of the eliminated factor, shape (n_units, q, P)."""
+        if self.eliminated is None:
+            return np.zeros((0, 1, len(self.products.columns)))
+        return self.products.factors[self.eliminated].products
+
+    @cached_property
+    def across(self) -> sparse.csr_array:
+        """Z_e'Z_r, shape (n_units·q, K)."""
+        rows = self.own.shape[0] * self.own.shape[1]
+        blocks = [self.pair(self.eliminated, k) for k in self.rest if self.eliminated is not None]
+        if not blocks:
+            return sparse.csr_array((rows, self.size))
+        found = sparse.csr_array(sparse.hstack(blocks, format="csr"))
+        found.sort_indices()
+        return found
+
+    @cached_property
+    def base(self) -> sparse.csr_array:
+        """Z_r'Z_r, shape (K, K)."""
+        if not self.rest:
+            return sparse.csr_array((0, 0))
+        blocks = [
+            [self._own_block(f) if f == g else self.pair(f, g) for g in self.rest]
+            for f in self.rest
+        ]
+        return sparse.csr_array(sparse.block_array(blocks, format="csr"))
+
+    @cached_property
+    def base_columns(self) -> Floats:
+        """Z_r'W, shape (K, P)."""
+        P = len(self.products.columns)
+        blocks = [self.products.factors[k].products.reshape(-1, P) for k in self.rest]
+        return np.concatenate([np.zeros((0, P)), *blocks])
+
+    def pair(self, first: int | None, second: int) -> sparse.csr_array:
+        """Return Z_f'Z_g for two factors in either order."""
+        assert first is not None
+        if (first, second) in self.products.pairs:
+            return self.products.pairs[first, second]
+        return sparse.csr_array(self.products.pairs[second, first].T)
+
+    def _own_block(self, k: int) -> sparse.csr_array:
+        factor = self.products.factors[k]
+        if factor.own is not None:
+            return factor.own
+        n, q = factor.n_units, len(factor.columns)
+        blocks = factor.products[:, :, list(factor.columns)]
+        at = (np.arange(n)[:, None] * q + np.arange(q)).reshape(n, 1, q)
+        columns = np.broadcast_to(at, (n, q, q)).ravel()
+        return sparse.csr_array(
+            (blocks.ravel(), columns, q * np.arange(n * q + 1)), shape=(n * q, n * q)
+        )
+
+    @cached_property
+    def _kept_pairs(self) -> tuple[_Pairs, ...] | None:
+        n_entries = self._entries_per_unit()
+        if int((n_entries * (n_entries + 1) // 2).sum()) > _PAIRS_KEPT:
+            return None
+        return tuple(self._made_pairs())
+
+    def pairs(self) -> Iterator[_Pairs]:
+        """Yield all pairs in blocks of units; kept where they fit, else made anew."""
+        yield from self._kept_pairs if self._kept_pairs is not None else self._made_pairs()
+
+    def _entries_per_unit(self) -> NDArray[np.int64]:
+        return np.diff(self.across.indptr[:: self.own.shape[1]]).astype(np.int64)
+
+    def _made_pairs(self) -> Iterator[_Pairs]:
+        q = self.own.shape[1]
+        starts = self.across.indptr[::q].astype(np.int64)
+        n_entries = np.diff(starts)
+        block = np.cumsum(n_entries * (n_entries + 1) // 2) // _PAIRS_AT_ONCE
+        for first in np.unique(block):
+            units = np.flatnonzero(block == first)
+            yield self._pairs_of(int(units[0]), int(units[-1]) + 1, starts, q)
+
+    def _pairs_of(self, low: int, high: int, starts: NDArray[np.int64], q: int) -> _Pairs:
+        across = self.across
+        begin, end = int(starts[low]), int(starts[high])
+        unit = np.repeat(np.arange(low, high), np.diff(starts[low : high + 1]))
+        term = np.repeat(
+            np.arange(low * q, high * q) % q, np.diff(across.indptr[low * q : high * q + 1])
+        )
+        before = np.arange(begin, end) - starts[unit]
+        one = np.repeat(np.arange(end - begin), before + 1)
+        ends = np.cumsum(before + 1)
+        other = np.arange(len(one)) - np.repeat(ends - before - 1, before + 1)
+        other += (starts[unit] - begin)[one]
+        column, value = across.indices[begin:end].astype(np.int64), across.data[begin:end]
+        high_at = np.maximum(column[one], column[other])
+        low_at = np.minimum(column[one], column[other])
+        cell = (unit[one] * q + term[one]) * q + term[other]
+        return _Pairs(
+            place=(high_at * self.size + low_at).astype(np.int32),
+            cell=cell.astype(np.int32),
+            # an entry with itself counts half, since both triangles are added in the end
+            value=value[one] * value[other] * np.where(one == other, 0.5, 1.0),
+        )
+
+    def reduce(self, factors: Sequence[Floats]) -> Reduced:
+        """Eliminate all factors at relative factors Λ, one of shape (q, q) per factor."""
+        covariances = tuple(f @ f.T for f in factors)
+        total = self.products.total.copy()
+        log_determinant, gain = 0.0, self.own
+        S = self.base.toarray()
+        S_W = self.base_columns.copy()
+        if self.eliminated is not None:
+            factor = factors[self.eliminated]
+            M = factor.T @ self.own @ factor + np.eye(len(factor))
+            log_determinant += float(np.linalg.slogdet(M)[1].sum())
+            gain = factor @ np.linalg.solve(M, np.broadcast_to(factor.T, M.shape))
+            gain = 0.5 * (gain + np.swapaxes(gain, 1, 2))
+            taken = (gain @ self.own_columns).reshape(-1, len(total))
+            total -= self.own_columns.reshape(-1, len(total)).T @ taken
+            S_W -= np.asarray(self.across.T @ taken)
+            S -= self._taken(gain)
+        A = self.scaled(self.scaled(S, factors).T, factors)
+        A[np.diag_indices_from(A)] += 1.0
+        lower, info = lapack.dpotrf(A.T, lower=1, clean=1, overwrite_a=1) if len(A) else (A, 0)
+        if info:
+            raise np.linalg.LinAlgError(f"leading minor {info} is not positive")
+        half = self.scaled(S_W, factors)
+        if len(A):
+            log_determinant += 2.0 * float(np.log(np.diag(lower)).sum())
+            half = linalg.solve_triangular(lower, half, lower=True, check_finite=False)
+        total -= half.T @ half
+        return Reduced(
+            factors=tuple(factors),
+            covariances=covariances,
+            total=total,
+            log_determinant=log_determinant,
+            gain=gain,
+            complement=S,
+            to_columns=S_W,
+            lower=lower,
+        )
+
+    def _taken(self, gain: Floats) -> Floats:
+        """Return what the units of the eliminated factor take from the complement, full."""
+        K = self.size
+        weight = gain.ravel()
+        found = np.zeros(K * K)
+        for block in self.pairs():
+            found += np.bincount(
+                block.place, weights=block.value * weight[block.cell], minlength=K * K
+            )
+        square = found.reshape(K, K)
+        square[np.diag_indices(K)] *= 2.0
+        return _mirrored(square)
+
+    def scaled(self, matrix: Floats, factors: Sequence[Floats]) -> Floats:
+        """Return Λ_r' times a matrix with K rows."""
+        found = np.empty(matrix.shape)
+        for k, rows in self.places.items():
+            found[rows] = _scaled_rows(matrix[rows], factors[k].T)
+        return found
+
+    def unit_sums(self, dense: Floats) -> Floats:
+        """Return Z_g'Z_r · dense · Z_r'Z_g per unit of the eliminated factor, (n_units, q, q)."""
+        n, q = self.own.shape[:2]
+        flat = np.ascontiguousarray(dense).ravel()
+        sums = np.zeros(n * q * q)
+        for block in self.pairs():
+            sums += np.bincount(
+                block.cell, weights=block.value * flat[block.place], minlength=n * q * q
+            )
+        found = sums.reshape(n, q, q)
+        return np.asarray(found + np.swapaxes(found, 1, 2))
+
+
+def _scaled_rows(rows: Floats, left: Floats) -> Floats:
+    """Return the rows of each unit multiplied from the left by a q × q matrix."""
+    q = len(left)
+    if q == 1:
+        return np.asarray(left[0, 0] * rows)
+    shape = (rows.shape[0] // q, q, rows.shape[1])
+    return np.asarray((left @ rows.reshape(shape)).reshape(rows.shape))
+
+
+def _mirrored(lower: Floats) -> Floats:
+    """Return the symmetric matrix whose lower triangle is given, block by block of columns."""
+    found = np.array(lower, order="C")
+    n, step = len(found), 512
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        corner = np.tril(found[start:stop, start:stop])
+        found[start:stop, start:stop] = corner + np.tril(corner, -1).T
+        for low in range(stop, n, step):
+            found[start:stop, low : low + step] = found[low : low + step, start:stop].T
+    return found
