@@ -15,56 +15,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from resilience.errors import SpecificationError
 from resilience.i18n import text
+from resilience.stats.product_levels import (
+    ONES,
+    GroupBlocks,
+    LevelProducts,
+    level_products,
+    merge_level,
+    reparent,
+)
+from resilience.stats.product_subsets import chosen_groups, outer_blocks, subset_groups
 
-__all__ = ["CrossProducts", "LevelProducts"]
+__all__ = ["ONES", "CrossProducts", "GroupBlocks", "LevelProducts"]
 
 Floats = NDArray[np.float64]
-Codes = NDArray[np.int64]
-Labels = NDArray[np.object_]
-
-ONES = "Intercept"
-_ROWS_PER_BLOCK = 200_000
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LevelProducts:
-    """Cross-products of one level of grouping.
-
-    Attributes
-    ----------
-    name : str
-        Name of the level, for instance ``"school_id"``.
-    columns : tuple of int
-        Positions in ``CrossProducts.columns`` of the random terms :math:`Z`; 0 is the intercept.
-    labels : ndarray of shape (n_groups,), object
-        The groups' own labels.  Groups are sorted by parent, then by label.
-    parent : ndarray of shape (n_groups,), int
-        Position of each group's parent in the next outer level; zeros at the outermost level.
-    n_rows : ndarray of shape (n_groups,), int
-        Rows with a positive weight.
-    products : ndarray of shape (n_groups, q, P)
-        :math:`Z_g'W` in centred and scaled columns.
-    """
-
-    name: str
-    columns: tuple[int, ...]
-    labels: Labels
-    parent: Codes
-    n_rows: Codes
-    products: Floats
-
-    @property
-    def n_groups(self) -> int:
-        """Number of groups."""
-        return len(self.labels)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,6 +54,8 @@ class CrossProducts:
         Rows with a positive weight.
     log_weights : float
         Sum of the logarithms of the positive weights.
+    blocks : GroupBlocks or None
+        Each group's own cross-products at one level, where they were kept.
     """
 
     columns: tuple[str, ...]
@@ -94,6 +65,12 @@ class CrossProducts:
     levels: tuple[LevelProducts, ...]
     n_rows: int
     log_weights: float = 0.0
+    blocks: GroupBlocks | None = None
+
+    @property
+    def n_groups(self) -> dict[str, int]:
+        """Number of groups per level, from the outermost to the innermost."""
+        return {level.name: level.n_groups for level in self.levels}
 
     @classmethod
     def from_arrays(
@@ -106,6 +83,7 @@ class CrossProducts:
         weights: Floats | None = None,
         centre: Floats | None = None,
         scale: Floats | None = None,
+        keep: str | None = None,
     ) -> CrossProducts:
         """Make one pass over the rows.
 
@@ -125,6 +103,10 @@ class CrossProducts:
         centre, scale : ndarray of shape (n_columns + 1,), optional
             Of the covariates and the outcome; by default their means and standard deviations.
             Chunks may use different ones: `merge` moves them to a common centre.
+        keep : str, optional
+            ``"groups"``: keep every group's own cross-products at the innermost level; or the name
+            of a level.  They allow `subset_groups` and cost n_groups · P (P + 1) / 2 doubles, 21 MB
+            for 40,000 groups and 11 columns, and about three times the time of the pass.
 
         Returns
         -------
@@ -133,7 +115,8 @@ class CrossProducts:
         Raises
         ------
         SpecificationError
-            If the shapes disagree, a weight is negative, or a random term is unknown.
+            If the shapes disagree, a weight is negative, or a random term or the level of ``keep``
+            is unknown.
         """
         data = np.column_stack([X, y]).astype(float, copy=False)
         n, width = data.shape
@@ -145,8 +128,8 @@ class CrossProducts:
         w = np.ones(n) if weights is None else np.asarray(weights, dtype=float)
         if w.shape != (n,) or (w < 0).any():
             raise SpecificationError(text("engine.weights", n=int((w < 0).sum())))
-        keep = w > 0
-        rows = data if keep.all() else data[keep]
+        used = w > 0
+        rows = data if used.all() else data[used]
         middle = _mean(rows) if centre is None else np.asarray(centre, dtype=float)
         spread = _spread(rows - middle, middle) if scale is None else np.asarray(scale, dtype=float)
         root = np.ones(n) if weights is None else np.sqrt(w)
@@ -154,7 +137,9 @@ class CrossProducts:
         block[:, 0] = root
         np.subtract(data, middle, out=block[:, 1:])
         block[:, 1:] *= 1.0 / spread if weights is None else root[:, None] / spread
-        levels = _level_products(block, names, groups, keep, root)
+        levels, blocks = level_products(
+            block, names, groups, None if weights is None else w, _kept_level(keep, groups)
+        )
         return cls(
             columns=names,
             centre=np.concatenate([[0.0], middle]),
@@ -162,7 +147,8 @@ class CrossProducts:
             total=block.T @ block,
             levels=levels,
             n_rows=len(rows),
-            log_weights=0.0 if weights is None else float(np.log(w[keep]).sum()),
+            log_weights=0.0 if weights is None else float(np.log(w[used]).sum()),
+            blocks=blocks,
         )
 
     def recentred(self, centre: Floats, scale: Floats) -> CrossProducts:
@@ -193,6 +179,7 @@ class CrossProducts:
             scale=np.asarray(scale, dtype=float),
             total=change.T @ self.total @ change,
             levels=levels,
+            blocks=None if self.blocks is None else self.blocks.recentred(change),
         )
 
     def merge(self, other: CrossProducts) -> CrossProducts:
@@ -201,25 +188,32 @@ class CrossProducts:
         Raises
         ------
         SpecificationError
-            If columns, levels or random terms differ.
+            If columns, levels, random terms or the level of the blocks differ.
         """
-        if self.columns != other.columns or [(v.name, v.columns) for v in self.levels] != [
-            (v.name, v.columns) for v in other.levels
-        ]:
+        if self._form() != other._form():
             raise SpecificationError(text("engine.merge"))
         moved = other.recentred(self.centre, self.scale)
         levels: list[LevelProducts] = []
         maps = (np.zeros(1, dtype=np.int64), np.zeros(1, dtype=np.int64))
+        blocks = None
         for mine, theirs in zip(self.levels, moved.levels, strict=True):
-            joined, maps = _merge_level(mine, theirs, maps)
+            joined, maps = merge_level(mine, theirs, maps)
             levels.append(joined)
+            if self.blocks is not None and moved.blocks and self.blocks.level == mine.name:
+                blocks = self.blocks.merged(moved.blocks, maps, joined.n_groups)
         return replace(
             self,
             total=self.total + moved.total,
             levels=tuple(levels),
             n_rows=self.n_rows + moved.n_rows,
             log_weights=self.log_weights + moved.log_weights,
+            blocks=blocks,
         )
+
+    def _form(self) -> tuple[object, ...]:
+        """Return what two sets must share to be added up."""
+        kept = None if self.blocks is None else self.blocks.level
+        return self.columns, [(v.name, v.columns) for v in self.levels], kept
 
     def subset_columns(
         self, columns: Sequence[str], *, random: dict[str, Sequence[str]] | None = None
@@ -267,8 +261,10 @@ class CrossProducts:
                     products=level.products[:, rows][:, :, at],
                 )
             )
+        blocks = None if self.blocks is None else self.blocks.of_columns(at)
         if len(kept) != len(self.levels):
-            kept = _reparent(self.levels, kept)
+            blocks = outer_blocks(self.levels, blocks, [v.name for v in kept])
+            kept = reparent(self.levels, kept)
         return replace(
             self,
             columns=wanted,
@@ -276,7 +272,71 @@ class CrossProducts:
             scale=self.scale[at],
             total=self.total[np.ix_(at, at)],
             levels=tuple(kept),
+            blocks=blocks,
         )
+
+    def subset_groups(
+        self,
+        level: str,
+        *,
+        labels: Sequence[object] | None = None,
+        mask: NDArray[np.bool_] | None = None,
+        multiplicities: NDArray[np.int64] | None = None,
+    ) -> CrossProducts:
+        """Return the cross-products of some groups' rows, or of groups taken several times.
+
+        Groups inside a group go with it; a group outside it stays while one of its groups does.
+        Exactly one of the choices must be given.
+
+        Parameters
+        ----------
+        level : str
+            Level whose groups are chosen.
+        labels : sequence, optional
+            Labels of the groups that stay; a label that several outer groups hold keeps them all.
+        mask : ndarray of shape (n_groups,), bool, optional
+            Whether each group stays.
+        multiplicities : ndarray of shape (n_groups,), int, optional
+            How often each group is taken, as in the cluster bootstrap: a group taken twice counts
+            as two groups, and the copies' labels are numbered.
+
+        Returns
+        -------
+        CrossProducts
+            In the same units and with the blocks of the groups that stay.
+
+        Raises
+        ------
+        SpecificationError
+            Without blocks of this level or of one inside it; for an unknown level or label, a
+            choice of another shape, or one that leaves no group.
+        """
+        times = chosen_groups(self.levels, level, labels, mask, multiplicities)
+        names = [v.name for v in self.levels]
+        if self.blocks is None or self.blocks.level not in names[names.index(level) :]:
+            kept = "—" if self.blocks is None else repr(self.blocks.level)
+            raise SpecificationError(text("products.no_blocks", level=repr(level), kept=kept))
+        chosen = subset_groups(self.levels, self.blocks, level, times)
+        return replace(
+            self,
+            total=chosen.total,
+            levels=chosen.levels,
+            n_rows=int(chosen.levels[0].n_rows.sum()),
+            log_weights=float(chosen.blocks.log_weights.sum()),
+            blocks=chosen.blocks,
+        )
+
+
+def _kept_level(
+    keep: str | None, groups: Sequence[tuple[str, NDArray[np.generic], Sequence[str]]]
+) -> str | None:
+    """Return the level whose blocks are kept."""
+    names = [name for name, _, _ in groups]
+    if keep is None or keep in names:
+        return keep
+    if keep == "groups" and names:
+        return names[-1]
+    raise SpecificationError(text("products.keep", keep=repr(keep), levels=", ".join(names) or "—"))
 
 
 def _mean(rows: Floats) -> Floats:
@@ -294,113 +354,3 @@ def _spread(centred: Floats, middle: Floats) -> Floats:
 
 def _refuse_shift(level: str) -> Floats:
     raise SpecificationError(text("engine.shift", level=level))
-
-
-def _level_products(
-    block: Floats,
-    names: tuple[str, ...],
-    groups: Sequence[tuple[str, NDArray[np.generic], Sequence[str]]],
-    keep: NDArray[np.bool_],
-    root: Floats,
-) -> tuple[LevelProducts, ...]:
-    levels: list[LevelProducts] = []
-    outer = np.zeros(len(block), dtype=np.int64)
-    for name, labels, terms in groups:
-        unknown = [t for t in terms if t not in names]
-        if unknown:
-            raise SpecificationError(
-                text("engine.columns", unknown=", ".join(unknown), known=", ".join(names))
-            )
-        if len(labels) != len(block):
-            raise SpecificationError(
-                text("engine.shape", what=name, seen=len(labels), expected=len(block))
-            )
-        own, code = _coded(np.asarray(labels))
-        cells, position = _coded(outer * np.int64(len(own)) + code)
-        at = tuple(names.index(t) for t in terms)
-        levels.append(
-            LevelProducts(
-                name=name,
-                columns=at,
-                labels=own[cells % len(own)].astype(object),
-                parent=(cells // len(own)).astype(np.int64),
-                n_rows=np.bincount(position[keep], minlength=len(cells)).astype(np.int64),
-                products=_group_sums(block, position, len(cells), at, root),
-            )
-        )
-        outer = position
-    return tuple(levels)
-
-
-def _coded(values: NDArray[Any]) -> tuple[NDArray[Any], Codes]:
-    """Return sorted distinct values and codes; a small range of whole numbers is not sorted."""
-    small = values.dtype.kind in "iu" and len(values) > 0
-    if small and values.min() >= 0 and values.max() <= 4 * len(values):
-        present = np.bincount(values) > 0
-        return np.flatnonzero(present), (np.cumsum(present) - 1)[values]
-    own, code = np.unique(values, return_inverse=True)
-    return own, code.reshape(-1).astype(np.int64)
-
-
-def _group_sums(
-    block: Floats, position: Codes, n_groups: int, at: tuple[int, ...], root: Floats
-) -> Floats:
-    """Return Z'W per group: a sparse indicator times a dense block, in blocks of rows."""
-    P = block.shape[1]
-    products = np.zeros((n_groups, len(at), P))
-    for start in range(0, len(block), _ROWS_PER_BLOCK):
-        rows = slice(start, start + _ROWS_PER_BLOCK)
-        part = block[rows]
-        m = len(part)
-        for k, column in enumerate(at):
-            # block[:, 0] is the root of the weight, so the intercept's entry is that root itself
-            entry = root[rows] if column == 0 else part[:, column]
-            indicator = sparse.csr_array(
-                (entry, position[rows], np.arange(m + 1)), shape=(m, n_groups)
-            )
-            products[:, k] += np.asarray(indicator.T @ part)
-    return products
-
-
-def _merge_level(
-    mine: LevelProducts, theirs: LevelProducts, maps: tuple[Codes, Codes]
-) -> tuple[LevelProducts, tuple[Codes, Codes]]:
-    """Add two sets of groups of one level; ``maps`` leads old parents to the joint parents."""
-    labels = np.concatenate([mine.labels, theirs.labels])
-    own, code = np.unique(labels, return_inverse=True)
-    parent = np.concatenate([maps[0][mine.parent], maps[1][theirs.parent]])
-    pair = parent * np.int64(len(own)) + code.reshape(-1)
-    cells, position = np.unique(pair, return_inverse=True)
-    position = position.reshape(-1).astype(np.int64)
-    products = np.zeros((len(cells), *mine.products.shape[1:]))
-    np.add.at(products, position[: mine.n_groups], mine.products)
-    np.add.at(products, position[mine.n_groups :], theirs.products)
-    n_rows = np.bincount(
-        position, weights=np.concatenate([mine.n_rows, theirs.n_rows]), minlength=len(cells)
-    ).astype(np.int64)
-    joined = LevelProducts(
-        name=mine.name,
-        columns=mine.columns,
-        labels=own[cells % len(own)],
-        parent=(cells // len(own)).astype(np.int64),
-        n_rows=n_rows,
-        products=products,
-    )
-    return joined, (position[: mine.n_groups], position[mine.n_groups :])
-
-
-def _reparent(old: Sequence[LevelProducts], kept: list[LevelProducts]) -> list[LevelProducts]:
-    """Let the levels that stay point to the nearest outer level that stays."""
-    names = [level.name for level in kept]
-    fixed: list[LevelProducts] = []
-    for level in kept:
-        at = next(i for i, candidate in enumerate(old) if candidate.name == level.name)
-        parent = level.parent
-        above = at - 1
-        while above >= 0 and old[above].name not in names:
-            parent = old[above].parent[parent]
-            above -= 1
-        if above < 0:
-            parent = np.zeros(level.n_groups, dtype=np.int64)
-        fixed.append(replace(level, parent=parent))
-    return fixed
