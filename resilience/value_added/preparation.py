@@ -16,6 +16,7 @@ from resilience.i18n import text
 from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.mixed import fit_mixed
 from resilience.validation import check_columns, check_not_empty, check_numeric
+from resilience.value_added.measurement_error import calibrated_intake
 from resilience.value_added.specification import Composition, Intake
 
 __all__ = ["Prepared", "composition_mean", "prepare"]
@@ -89,6 +90,7 @@ def prepare(
         check_numeric(frame, [name], table="data")
         _add(frame, f"{name}_mean", composition_mean(frame, name, cells, how=how))
         added.append(f"{name}_mean")
+    frame = calibrated_intake(frame, intake, variables=parts.variables, cells=cells, raw=data)
     right = " + ".join([parts.right, *added])
     return Prepared(
         data=frame, formula=f"{parts.outcome} ~ {right}", added=tuple(added), n_dropped=n_dropped

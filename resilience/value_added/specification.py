@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Literal
 
 from resilience.errors import SpecificationError
@@ -38,6 +39,13 @@ class Intake:
         What to do with rows whose used columns have gaps: refuse, drop with a warning that counts
         them, or fill numeric covariates with their mean and add a ``<column>_missing`` indicator.
         A missing outcome or identifier is never filled.
+    prior_reliability : float, str or mapping of {column: float or str}, optional
+        Share of the observed variance of the prior that is true, in (0, 1], or the name of a column
+        of error variances (squared CSEM, in the units of the table); a number or a name stands for
+        the columns of ``prior`` in use.  The prior and the latent compositions are then replaced by
+        expectations of the true values (regression calibration, see
+        ``resilience.value_added.measurement_error``): without it, errors of the prior pass for
+        effects of the school's composition.
     question : Question or str, optional
         What the effects are meant to answer: ``since_entry``, ``since_grade_5`` or ``last_year``.
         By default ``since_grade`` (grade not stated) where a column of ``prior`` is used, else
@@ -49,6 +57,7 @@ class Intake:
     prior: Sequence[str] = ("prior_score",)
     missing: Missing = "raise"
     question: Question | str | None = None
+    prior_reliability: float | str | Mapping[str, float | str] | None = None
 
     def __post_init__(self) -> None:
         check_choice(self.missing, ("raise", "drop", "indicator"), argument="Intake.missing")
@@ -60,6 +69,13 @@ class Intake:
                 ("latent", "mean", "leave_one_out"),
                 argument=f"Intake.composition[{name!r}]",
             )
+        given = self.prior_reliability
+        for place, value in (
+            [(f"[{name!r}]", v) for name, v in given.items()]
+            if isinstance(given, Mapping)
+            else [("", given)]
+        ):
+            _check_reliability(value, place)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,3 +115,12 @@ class Structure:
             check_choice(
                 how, ("unstructured", "diagonal"), argument=f"Structure.covariance[{level!r}]"
             )
+
+
+def _check_reliability(value: object, place: str) -> None:
+    """Raise unless a share in (0, 1], the name of a column, or nothing at all."""
+    if isinstance(value, str) or (value is None and not place):
+        return
+    if value is not True and isinstance(value, Real) and 0.0 < float(value) <= 1.0:
+        return
+    raise SpecificationError(text("measurement.range", column=place, value=repr(value)))
