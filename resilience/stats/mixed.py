@@ -6,8 +6,8 @@ in ``elimination.py`` and the search in ``search.py``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,18 +16,16 @@ from scipy import linalg
 from resilience.errors import SpecificationError
 from resilience.i18n import text
 from resilience.results import Convergence
+from resilience.stats.covariance_unstructured import Covariance, lower_factor
 from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.elimination import GroupSolves, SharedPart, shared_parts, solve_groups
 from resilience.stats.profile import (
-    Covariance,
     Method,
     Problem,
     Profile,
     criterion_in_own_units,
     evaluate,
-    free_entries,
-    is_singular,
-    lower_factor,
+    level_structures,
     residual_contrast,
     to_own_units,
     working_units,
@@ -70,6 +68,12 @@ class LevelEffects:
     shared : tuple of (codes, ndarray of shape (n_groups, q, q_outer))
         Per outer level the unit's code and A: the conditional covariance of two groups of one unit
         is the product of their A, summed over the levels whose unit both belong to.
+    structure : str
+        Covariance structure of the level.
+    parameters : mapping of {str: float}
+        SDs and correlations in own units: ``std_dev[term]`` and ``correlation[term, term]``, or
+        ``std_dev`` and ``correlation`` where the structure has one for all terms (for ``ar1`` that
+        of neighbouring years, NaN without a variance).
     """
 
     name: str
@@ -85,6 +89,8 @@ class LevelEffects:
     leverage: Floats
     coefficient_part: Floats
     shared: tuple[SharedPart, ...]
+    structure: Covariance = "unstructured"
+    parameters: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -109,6 +115,8 @@ class MixedFit:
         Effects from the outermost to the innermost level.
     convergence : Convergence
         How the optimisation ended.
+    theta : ndarray of shape (n_free,)
+        Parameters of the structures in working units, level by level.
     """
 
     terms: tuple[str, ...]
@@ -128,7 +136,7 @@ def fit_mixed(
     *,
     fixed: Sequence[str] | None = None,
     method: Method = "reml",
-    covariance: dict[str, Covariance] | None = None,
+    covariance: Mapping[str, Covariance] | None = None,
 ) -> MixedFit:
     """Fit a Gaussian mixed model with nested levels from cross-products.
 
@@ -141,7 +149,8 @@ def fit_mixed(
     method : {"reml", "ml"}
         Criterion.
     covariance : dict, optional
-        Per level ``"unstructured"`` (default) or ``"diagonal"``.
+        Per level ``"unstructured"`` (default), ``"diagonal"``, ``"identity"``,
+        ``"compound_symmetry"`` or ``"ar1"`` (see `resilience.stats.covariance`).
 
     Returns
     -------
@@ -150,8 +159,8 @@ def fit_mixed(
     Raises
     ------
     SpecificationError
-        If columns are collinear (named), nothing is left for the residual, or the fixed part
-        reproduces the outcome.
+        If columns are collinear (named), nothing is left for the residual, the fixed part
+        reproduces the outcome, or a structure is unknown or does not fit its level.
 
     References
     ----------
@@ -165,10 +174,7 @@ def fit_mixed(
         cross=working,
         fixed=at,
         method=method,
-        free=tuple(
-            free_entries(len(v.columns), (covariance or {}).get(v.name, "unstructured"))
-            for v in working.levels
-        ),
+        structures=level_structures(working, covariance or {}),
     )
     theta, convergence = optimise(problem)
     profile = evaluate(problem, theta)
@@ -207,7 +213,7 @@ def mixed_criterion(
         cross=working,
         fixed=tuple(working.columns.index(t) for t in terms),
         method=method,
-        free=tuple(free_entries(len(v.columns), "unstructured") for v in working.levels),
+        structures=level_structures(working, {}),
     )
     factors = []
     for level, D in zip(working.levels, covariances, strict=True):
@@ -279,8 +285,7 @@ def _in_own_units(
     covariances = tuple(f @ f.T for f in problem.factors(theta))
     solves = solve_groups(cross, covariances, profile.elimination)
     levels = tuple(
-        _level_effects(problem, k, covariances, solves, profile, sigma2)
-        for k in range(len(cross.levels))
+        _level_effects(problem, k, theta, solves, profile, sigma2) for k in range(len(cross.levels))
     )
     return MixedFit(
         terms=terms,
@@ -299,13 +304,15 @@ def _in_own_units(
 def _level_effects(
     problem: Problem,
     at: int,
-    covariances: tuple[Floats, ...],
+    theta: Floats,
     solves: GroupSolves,
     profile: Profile,
     sigma2: float,
 ) -> LevelEffects:
     cross = problem.cross
+    covariances = tuple(f @ f.T for f in problem.factors(theta))
     level, D = cross.levels[at], covariances[at]
+    structure, parameters = problem.structures[at], problem.parts(theta)[at]
     F, S = solves.to_columns[at], solves.to_self[at]
     back = to_own_units(cross, level.columns)
     contrast = residual_contrast(problem, profile)
@@ -316,6 +323,7 @@ def _level_effects(
     part = X @ linalg.cholesky(profile.inverse, lower=True) * np.sqrt(sigma2) if fixed else X
     conditional = back @ conditional @ back.T * sigma2
     shared = shared_parts(cross, covariances, profile.elimination, at)
+    covariance = back @ D @ back.T * sigma2
     return LevelEffects(
         name=level.name,
         labels=level.labels,
@@ -325,9 +333,11 @@ def _level_effects(
         modes=modes,
         conditional=conditional,
         prediction=conditional + part @ np.swapaxes(part, 1, 2),
-        covariance=back @ D @ back.T * sigma2,
-        singular=is_singular(D),
+        covariance=covariance,
+        singular=structure.singular(parameters),
         leverage=X @ np.linalg.inv(to_own_units(cross, fixed)),
         coefficient_part=part,
         shared=tuple((codes, back @ D @ A * np.sqrt(sigma2)) for codes, A in shared),
+        structure=structure.name,
+        parameters=structure.natural(covariance, parameters),
     )

@@ -17,7 +17,7 @@ and the search starts again in that direction.  Source: BatesEtAl2015, equations
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,20 +25,18 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
+from resilience.stats.covariance import Covariance, CovarianceStructure, covariance_structure
 from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.elimination import Elimination, eliminate, solve_groups
 
 __all__ = [
-    "Covariance",
     "Method",
     "Problem",
     "Profile",
     "criterion_in_own_units",
     "evaluate",
-    "free_entries",
     "gradient_in_factors",
-    "is_singular",
-    "lower_factor",
+    "level_structures",
     "residual_contrast",
     "sensitivities",
     "to_own_units",
@@ -47,9 +45,7 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 Method = Literal["reml", "ml"]
-Covariance = Literal["unstructured", "diagonal"]
 
-_SINGULAR = 1e-4  # a relative SD, or eigenvalue ratio, below this counts as zero
 _GRADIENT = 1e-5  # of the criterion per unit of relative variance, times rows / 100
 
 
@@ -72,34 +68,32 @@ class Problem:
     cross: CrossProducts
     fixed: tuple[int, ...]
     method: Method
-    free: tuple[tuple[tuple[int, int], ...], ...]  # per level, free entries of the factor
+    structures: tuple[CovarianceStructure, ...]  # per level
 
     @property
     def n_free(self) -> int:
-        """Number of free entries of all factors."""
-        return sum(len(level) for level in self.free)
+        """Number of free parameters of all levels."""
+        return sum(structure.n_parameters for structure in self.structures)
+
+    def parts(self, theta: Floats) -> list[Floats]:
+        """Return the parameters of each level."""
+        sizes = [structure.n_parameters for structure in self.structures]
+        return np.split(theta, np.cumsum(sizes)[:-1])
 
     def factors(self, theta: Floats) -> tuple[Floats, ...]:
-        """Return the lower factors, shape (q, q) per level, that ``theta`` stands for."""
-        found: list[Floats] = []
-        at = 0
-        for level, entries in zip(self.cross.levels, self.free, strict=True):
-            factor = np.zeros((len(level.columns), len(level.columns)))
-            for i, j in entries:
-                factor[i, j] = theta[at]
-                at += 1
-            found.append(factor)
-        return tuple(found)
+        """Return the factors, shape (q, q) per level, that ``theta`` stands for."""
+        pairs = zip(self.structures, self.parts(theta), strict=True)
+        return tuple(structure.factor(part) for structure, part in pairs)
 
     def theta(self, factors: Sequence[Floats]) -> Floats:
-        """Return the free entries of the factors as one vector."""
-        pairs = zip(factors, self.free, strict=True)
-        return np.array([factor[i, j] for factor, entries in pairs for i, j in entries])
+        """Return the parameters of the covariances of the factors as one vector."""
+        pairs = zip(self.structures, factors, strict=True)
+        return _joined([structure.parameters(f @ f.T) for structure, f in pairs])
 
     @property
     def bounds(self) -> list[tuple[float | None, float | None]]:
-        """Bounds of the entries: diagonal ones are at least 0."""
-        return [(0.0 if i == j else None, None) for level in self.free for i, j in level]
+        """Bounds of the parameters: standard deviations are at least 0."""
+        return [bound for structure in self.structures for bound in structure.bounds]
 
     @property
     def n_rows(self) -> int:
@@ -107,50 +101,58 @@ class Problem:
         return self.cross.n_rows
 
     def start(self) -> Floats:
-        """Return factors of three tenths of the residual SD."""
-        return self.theta([0.3 * np.eye(len(level.columns)) for level in self.cross.levels])
+        """Return SDs of three tenths of the residual SD."""
+        return _joined([structure.starts()[0] for structure in self.structures])
+
+    def further_starts(self) -> list[Floats]:
+        """Return the other starts of the structures whose criterion may have several valleys."""
+        usual = [structure.starts()[0] for structure in self.structures]
+        return [
+            _joined([*usual[:at], other, *usual[at + 1 :]])
+            for at, structure in enumerate(self.structures)
+            for other in structure.starts()[1:]
+        ]
 
     def criterion(self, theta: Floats) -> float:
         """Return the profiled criterion."""
         return evaluate(self, theta).criterion
 
     def value(self, theta: Floats) -> tuple[float, Floats]:
-        """Return the profiled criterion and its gradient in the free entries."""
+        """Return the profiled criterion and its gradient in the parameters."""
         profile = evaluate(self, theta)
         T = sensitivities(self, theta, profile)
         return profile.criterion, gradient_in_factors(self, theta, T)
 
     def singular(self, theta: Floats) -> bool:
-        """Tell whether a variance is zero or a correlation ±1."""
-        return any(is_singular(f @ f.T) for f in self.factors(theta))
+        """Tell whether a variance is zero or a correlation at its end."""
+        pairs = zip(self.structures, self.parts(theta), strict=True)
+        return any(structure.singular(part) for structure, part in pairs)
+
+    def idle(self, theta: Floats) -> NDArray[np.bool_]:
+        """Return which parameters mean nothing at ``theta``."""
+        pairs = zip(self.structures, self.parts(theta), strict=True)
+        return np.concatenate([structure.idle(part) for structure, part in pairs])
+
+    def canonical(self, theta: Floats) -> Floats:
+        """Return the same covariances with the parameters that mean nothing at rest."""
+        pairs = zip(self.structures, self.parts(theta), strict=True)
+        return _joined([structure.canonical(part) for structure, part in pairs])
 
     def escape(self, theta: Floats) -> Floats | None:
         """Return a start off the boundary if the criterion falls in that direction, else None."""
         profile = evaluate(self, theta)
-        T = sensitivities(self, theta, profile)
-        factors = list(self.factors(theta))
+        parts = self.parts(theta)
         tolerance = _GRADIENT * max(1.0, self.n_rows / 100.0)
-        for at, (factor, sensitivity) in enumerate(zip(factors, T, strict=True)):
-            D = factor @ factor.T
-            diagonal_only = len(self.free[at]) == len(D)
-            values, vectors = np.linalg.eigh(D)
-            null = vectors[:, values <= max(1e-10, 1e-8 * values[-1])]
-            if null.shape[1] == 0:
-                continue
-            inside = np.diag(np.diag(sensitivity)) if diagonal_only else sensitivity
-            worst, direction = np.linalg.eigh(null.T @ inside @ null)
-            if worst[0] >= -tolerance:
-                continue
-            v = null @ direction[:, 0]
-            for step in (0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4):
-                candidate = D + step * np.outer(v, v)
-                if diagonal_only:
-                    candidate = np.diag(np.diag(candidate))
-                trial = [*factors[:at], lower_factor(candidate), *factors[at + 1 :]]
-                start = self.theta(trial)
+        for at, T in enumerate(sensitivities(self, theta, profile)):
+            for candidate in self.structures[at].escapes(parts[at], T, tolerance):
+                start = _joined([*parts[:at], candidate, *parts[at + 1 :]])
                 if self.criterion(start) < profile.criterion:
                     return start
         return None
+
+
+def _joined(parts: Sequence[Floats]) -> Floats:
+    return np.concatenate([np.zeros(0), *parts])
 
 
 def evaluate(problem: Problem, theta: Floats) -> Profile:
@@ -207,48 +209,47 @@ def residual_contrast(problem: Problem, profile: Profile) -> Floats:
 
 
 def gradient_in_factors(problem: Problem, theta: Floats, sensitivities: Sequence[Floats]) -> Floats:
-    """Return the gradient in the free entries of the factors, shape (n_free,)."""
-    factors = problem.factors(theta)
-    slopes = [2.0 * T @ factor for T, factor in zip(sensitivities, factors, strict=True)]
-    return problem.theta(slopes)
+    """Return the gradient in the parameters of all levels, shape (n_free,)."""
+    levels = zip(problem.structures, problem.parts(theta), sensitivities, strict=True)
+    return _joined([structure.gradient(T, part) for structure, part, T in levels])
 
 
-def lower_factor(D: Floats) -> Floats:
-    """Return the lower factor of a positive semi-definite matrix (zero columns allowed)."""
-    q = len(D)
-    L = np.zeros((q, q))
-    for j in range(q):
-        pivot = D[j, j] - L[j, :j] @ L[j, :j]
-        if pivot <= 1e-14 * max(1.0, D[j, j]):
-            continue
-        L[j, j] = np.sqrt(pivot)
-        L[j + 1 :, j] = (D[j + 1 :, j] - L[j + 1 :, :j] @ L[j, :j]) / L[j, j]
-    return L
+def level_structures(
+    cross: CrossProducts, covariance: Mapping[str, Covariance]
+) -> tuple[CovarianceStructure, ...]:
+    """Return the structure of every level by name, unstructured by default.
 
-
-def is_singular(D: Floats) -> bool:
-    """Tell a zero variance or a correlation of ±1: the factor has a zero pivot."""
-    pivots = np.diag(lower_factor(D))
-    spread = np.sqrt(np.diag(D))
-    return bool((pivots <= _SINGULAR * np.maximum(spread, 1.0)).any())
-
-
-def free_entries(q: int, structure: Covariance) -> tuple[tuple[int, int], ...]:
-    """Return the free entries of a q × q factor under a covariance structure."""
-    if structure == "diagonal":
-        return tuple((i, i) for i in range(q))
-    return tuple((i, j) for j in range(q) for i in range(j, q))
+    Raises
+    ------
+    SpecificationError
+        If a structure is unknown or does not fit the terms of its level.
+    """
+    return tuple(
+        covariance_structure(
+            covariance.get(level.name, "unstructured"),
+            [cross.columns[c] for c in level.columns],
+            cross.scale[list(level.columns)],
+            level=level.name,
+        )
+        for level in cross.levels
+    )
 
 
 def working_units(
-    cross: CrossProducts, terms: Sequence[str], covariance: dict[str, Covariance]
+    cross: CrossProducts, terms: Sequence[str], covariance: Mapping[str, Covariance]
 ) -> CrossProducts:
-    """Keep a column's centre only where shifting it leaves the model what it is."""
+    """Keep a column's centre only where shifting it leaves the model what it is.
+
+    A shift mixes a term into the intercept: only an unstructured covariance with an intercept
+    stays what it is.  Scales are kept: the structures know them (`level_structures`).
+    """
     centre = cross.centre.copy()
     if "Intercept" not in terms:
         centre[:] = 0.0
     for level in cross.levels:
-        movable = 0 in level.columns and covariance.get(level.name, "unstructured") != "diagonal"
+        movable = (
+            0 in level.columns and covariance.get(level.name, "unstructured") == "unstructured"
+        )
         if not movable:
             centre[[c for c in level.columns if c]] = 0.0
     if np.array_equal(centre, cross.centre):

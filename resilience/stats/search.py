@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +12,19 @@ from scipy import optimize
 
 from resilience.results import Convergence
 
-__all__ = ["Objective", "Search", "optimise"]
+__all__ = ["ManyStarts", "Objective", "Resting", "Search", "optimise"]
 
 Floats = NDArray[np.float64]
 Bounds = Sequence[tuple[float | None, float | None]]
 
+_AT_BOUND = 1e-8
+
 
 class Objective(Protocol):
-    """A criterion to be minimised: the engine of nested levels is one, others may be written."""
+    """A criterion to be minimised: the engine of nested levels is one, others may be written.
+
+    `Resting` and `ManyStarts` are what an objective may add.
+    """
 
     @property
     def n_free(self) -> int:
@@ -49,6 +54,25 @@ class Objective(Protocol):
         """Tell whether a variance is zero or a correlation ±1."""
 
 
+@runtime_checkable
+class Resting(Protocol):
+    """An objective some of whose parameters mean nothing where others sit on a bound."""
+
+    def idle(self, theta: Floats) -> NDArray[np.bool_]:
+        """Return which parameters mean nothing at ``theta``."""
+
+    def canonical(self, theta: Floats) -> Floats:
+        """Return parameters of the same criterion, those that mean nothing at rest."""
+
+
+@runtime_checkable
+class ManyStarts(Protocol):
+    """An objective whose criterion may have several valleys."""
+
+    def further_starts(self) -> list[Floats]:
+        """Return starts beside the usual one."""
+
+
 @dataclass
 class Search:
     """Minimise the criterion; keeps the log of every evaluation and repeats none."""
@@ -68,6 +92,19 @@ class Search:
         criterion, gradient = self.known[key]
         return criterion, gradient.copy()
 
+    def climb(self, start: Floats) -> tuple[Floats, float, str]:
+        """Return the optimum reached from ``start`` with every way off a boundary tried."""
+        theta, best, message = self.descend(start)
+        for _ in range(10):
+            inside = self.problem.escape(theta)
+            if inside is None:
+                break
+            again, value, message = self.descend(inside)
+            if value >= best - 1e-12 * abs(best):
+                break
+            theta, best = again, value
+        return theta, best, message
+
     def descend(self, start: Floats) -> tuple[Floats, float, str]:
         """Return the optimum reached from ``start``, its criterion, the optimiser's words."""
         found = optimize.minimize(
@@ -80,11 +117,33 @@ class Search:
         )
         self.iterations += int(found.nit)
         theta, best = np.asarray(found.x, dtype=float), float(found.fun)
+        theta, best = self.rested(theta, best)
         for _ in range(3):
             theta, best, moved = self.newton(theta, best)
             if not moved:
                 break
         return theta, best, str(found.message)
+
+    def rested(self, theta: Floats, best: float) -> tuple[Floats, float]:
+        """Set SDs that are zero up to rounding to exactly zero, and what hangs on them to rest.
+
+        Nothing is lost but rounding: a point that is worse than that is not taken.
+        """
+        spread = np.array([b[0] == 0 for b in self.problem.bounds])
+        for k in np.flatnonzero(spread & (np.abs(theta) < 1e-3) & (theta != 0.0)):
+            trial = theta.copy()
+            trial[k] = 0.0
+            theta, best = self._not_worse(trial, theta, best)
+        if isinstance(self.problem, Resting):
+            theta, best = self._not_worse(self.problem.canonical(theta), theta, best)
+        return theta, best
+
+    def _not_worse(self, trial: Floats, theta: Floats, best: float) -> tuple[Floats, float]:
+        if np.array_equal(trial, theta):
+            return theta, best
+        value = self.problem.criterion(trial)
+        kept = value <= best + 1e-10 * max(1.0, abs(best))
+        return (trial, value) if kept else (theta, best)
 
     def newton(self, theta: Floats, best: float) -> tuple[Floats, float, bool]:
         """Take one Newton step in the entries off their bound; L-BFGS-B stops a little early."""
@@ -97,9 +156,7 @@ class Search:
             return theta, best, False
         trial = theta.copy()
         trial[free] -= np.linalg.solve(hessian, gradient[free])
-        lower = [-np.inf if b[0] is None else b[0] for b in self.problem.bounds]
-        upper = [np.inf if b[1] is None else b[1] for b in self.problem.bounds]
-        trial = np.clip(trial, lower, upper)
+        trial = np.clip(trial, *self.limits())
         value, slope = self.value(trial)
         # below the rounding of the criterion the gradient still tells the better point
         flatter = np.abs(slope[free]).max() < np.abs(gradient[free]).max()
@@ -122,9 +179,18 @@ class Search:
         return float(np.linalg.eigvalsh(self.hessian(theta, free)[0])[0])
 
     def free_entries(self, theta: Floats) -> NDArray[np.bool_]:
-        """Return which entries do not sit on their bound."""
-        diagonal = np.array([b[0] == 0 for b in self.problem.bounds])
-        return ~(diagonal & (np.abs(theta) < 1e-8))
+        """Return which parameters neither sit on a bound nor mean nothing there."""
+        lower, upper = self.limits()
+        free = (theta > lower + _AT_BOUND) & (theta < upper - _AT_BOUND)
+        if isinstance(self.problem, Resting):
+            free &= ~self.problem.idle(theta)
+        return np.asarray(free)
+
+    def limits(self) -> tuple[Floats, Floats]:
+        """Return lower and upper bounds, infinite where there are none."""
+        lower = [-np.inf if b[0] is None else b[0] for b in self.problem.bounds]
+        upper = [np.inf if b[1] is None else b[1] for b in self.problem.bounds]
+        return np.array(lower), np.array(upper)
 
     def hessian(self, theta: Floats, free: NDArray[np.bool_]) -> tuple[Floats, Floats]:
         """Return the Hessian in the free entries by central differences of the exact gradient."""
@@ -142,34 +208,17 @@ class Search:
 
 
 def optimise(problem: Objective) -> tuple[Floats, Convergence]:
-    """Return the optimal entries of the factors and the record of the search."""
+    """Return the optimal parameters and the record of the search."""
     search = Search(problem=problem, log=[])
     if problem.n_free == 0:
         return np.zeros(0), _record(search, np.zeros(0), "no variance parameters")
-    theta, best, message = search.descend(problem.start())
-    for _ in range(6):
-        inside = problem.escape(theta)
-        if inside is None:
-            break
-        again, value, message = search.descend(inside)
-        if value >= best - 1e-10 * abs(best):
-            break
-        theta, best = again, value
-    theta = _snap(search, theta, best)
+    theta, best, message = search.climb(problem.start())
+    for start in problem.further_starts() if isinstance(problem, ManyStarts) else []:
+        other, value, words = search.climb(start)
+        if value < best - 1e-12 * abs(best):
+            theta, best, message = other, value, words
+    theta, _ = search.rested(theta, best)
     return theta, _record(search, theta, message)
-
-
-def _snap(search: Search, theta: Floats, best: float) -> Floats:
-    """Set diagonal entries that are zero up to rounding to exactly zero where nothing is lost."""
-    diagonal = np.array([b[0] == 0 for b in search.problem.bounds])
-    small = diagonal & (np.abs(theta) < 1e-3) & (theta != 0.0)
-    for k in np.flatnonzero(small):
-        trial = theta.copy()
-        trial[k] = 0.0
-        value = search.problem.criterion(trial)
-        if value <= best + 1e-10 * max(1.0, abs(best)):
-            theta = trial
-    return theta
 
 
 def _record(search: Search, theta: Floats, message: str) -> Convergence:
@@ -177,11 +226,13 @@ def _record(search: Search, theta: Floats, message: str) -> Convergence:
     gradient_norm, positive, singular, inside = 0.0, None, False, True
     if len(theta):
         _, gradient = search.value(theta)
-        at_bound = np.array([b[0] == 0 for b in problem.bounds]) & (theta == 0.0)
-        active = np.where(at_bound, np.minimum(gradient, 0.0), gradient)
+        lower, upper = search.limits()
+        active = np.where(theta <= lower, np.minimum(gradient, 0.0), gradient)
+        active = np.where(theta >= upper, np.maximum(gradient, 0.0), active)
         gradient_norm = float(np.abs(active).max())
         curvature = search.smallest_curvature(theta)
-        positive = None if curvature is None else curvature > 0
+        # differences of the gradient leave some rounding in a flat direction
+        positive = None if curvature is None else curvature > -1e-9 * problem.n_rows
         singular = problem.singular(theta)
         inside = problem.escape(theta) is None
     small = gradient_norm <= 1e-4 * max(1.0, problem.n_rows / 1000.0)

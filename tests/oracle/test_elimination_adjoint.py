@@ -11,7 +11,7 @@ from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.elimination import eliminate
 from resilience.stats.elimination_adjoint import elimination_adjoint, product_sensitivities
 from resilience.stats.mixed import fit_mixed
-from resilience.stats.profile import Problem, evaluate, free_entries
+from resilience.stats.profile import Problem, evaluate, level_structures
 
 # A central difference with steps of 1e-5 of values of order 10 to 1,000 keeps about six digits of a
 # derivative: truncation 1e-10, rounding 1e-16 × 1e3 / 1e-5 = 1e-8, relative to slopes of order 1.
@@ -45,8 +45,8 @@ def problem_of(shape: str, method: str, seed: int = 5, *, singular: bool = False
         groups=[(name, codes[name], terms) for name, terms in LEVELS[shape]],
         weights=rng.uniform(0.5, 2.0, size=n),
     )
-    free = tuple(free_entries(len(v.columns), "unstructured") for v in cross.levels)
-    problem = Problem(cross=cross, fixed=(0, 1, 2), method=method, free=free)
+    structures = level_structures(cross, {})
+    problem = Problem(cross=cross, fixed=(0, 1, 2), method=method, structures=structures)
     factors = []
     for level in cross.levels:
         q = len(level.columns)
