@@ -43,6 +43,8 @@ Codes = NDArray[np.int64]
 Pattern = tuple[int, ...]
 Stratum = tuple[Pattern, int, int]
 
+_LARGEST = 8.0  # GB of strata
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StrataProducts:
@@ -132,6 +134,7 @@ class StrataProducts:
             if unit is not None:
                 _check_one_group(np.asarray(unit)[used], position[used], name)
         members = _members(code[used], None if unit is None else np.asarray(unit)[used])
+        _check_memory(plain, list(members))
         strata: list[Stratum] = []
         views: list[CrossProducts] = []
         for pattern, rows in members.items():
@@ -364,6 +367,17 @@ def _members(subject: Codes, unit: NDArray[np.generic] | None) -> dict[Pattern, 
         pattern = tuple(int(s) for s in np.flatnonzero(sat))
         found[pattern] = place[kind.reshape(-1) == k][:, sat]
     return found
+
+
+def _check_memory(plain: CrossProducts, patterns: Sequence[Pattern]) -> None:
+    """Raise where the strata would not fit into the memory of an ordinary machine."""
+    numbers = plain.total.size + sum(level.products.size for level in plain.levels)
+    n_strata = sum(len(m) * (len(m) + 1) // 2 for m in patterns)
+    needed = 8.0 * n_strata * numbers / 1e9
+    if needed > _LARGEST:
+        raise SpecificationError(
+            text("subjects.memory", patterns=len(patterns), needed=f"{needed:.1f}")
+        )
 
 
 def _check_one_group(unit: NDArray[np.generic], position: Codes, name: str) -> None:

@@ -16,6 +16,7 @@ from resilience.i18n import text
 from resilience.stats.mixed import fit_mixed
 from resilience.validation import check_choice, check_unique
 from resilience.value_added.assembly import assemble, warn_of_weakness
+from resilience.value_added.joint_subjects import fit_subjects
 from resilience.value_added.nesting import check_nested
 from resilience.value_added.preparation import Prepared, prepare
 from resilience.value_added.results import ValueAddedResults
@@ -110,6 +111,8 @@ class ValueAddedModel:
             Fewer than 10 schools, rows dropped, a singular or not converged fit.
         """
         check_choice(method, ("reml", "ml"), argument="method")
+        if self.structure is not None and self.structure.outcome_group is not None:
+            return fit_subjects(self, data, method=method, random_state=random_state)
         groups, levels = self.groups, self.levels
         intake, structure = self.intake or Intake(), self.structure or Structure()
         for name in structure.covariance:
