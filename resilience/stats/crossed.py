@@ -16,7 +16,6 @@ the inverse of A is known.  Where :math:`\Lambda_f` is singular the sum comes fr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,7 +25,8 @@ from scipy import linalg
 
 from resilience.stats.crossed_products import CrossedProducts
 from resilience.stats.crossed_system import CrossedSystem, Reduced
-from resilience.stats.profile import Method, is_singular, lower_factor
+from resilience.stats.elimination import Elimination
+from resilience.stats.profile import Problem, Profile, gradient_in_factors, residual_contrast
 
 __all__ = ["CrossedProblem", "CrossedProfile", "to_columns"]
 
@@ -37,108 +37,48 @@ _REGULAR = 1e-6  # ratio of singular values of a factor above which it is divide
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class CrossedProfile:
+class CrossedProfile(Profile):
     """The criterion and everything that one evaluation knows."""
 
-    criterion: float
-    beta: Floats
-    residual: float
-    denominator: int
-    inverse: Floats  # (X'V⁻¹X)⁻¹
     reduced: Reduced
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class CrossedProblem:
-    """A specification on working cross-products (centred where the model allows it)."""
+class CrossedProblem(Problem):
+    """A specification on working cross-products (centred where the model allows it).
+
+    Attributes
+    ----------
+    products : CrossedProducts
+        The cross-products; ``cross`` are the same without factors, ``structures`` one per factor.
+    """
 
     products: CrossedProducts
-    fixed: tuple[int, ...]
-    method: Method
-    free: tuple[tuple[tuple[int, int], ...], ...]  # per factor, free entries
 
     @cached_property
     def system(self) -> CrossedSystem:
         """The cross-products in their places."""
         return CrossedSystem.of(self.products)
 
-    @property
-    def n_free(self) -> int:
-        """Number of free entries of all factors."""
-        return sum(len(entries) for entries in self.free)
-
-    @property
-    def n_rows(self) -> int:
-        """Rows with a positive weight."""
-        return self.products.n_rows
-
-    @property
-    def bounds(self) -> list[tuple[float | None, float | None]]:
-        """Bounds of the entries: diagonal ones are at least 0."""
-        return [(0.0 if i == j else None, None) for entries in self.free for i, j in entries]
-
-    def factors(self, theta: Floats) -> tuple[Floats, ...]:
-        """Return the lower factors that ``theta`` stands for."""
-        found: list[Floats] = []
-        at = 0
-        for factor, entries in zip(self.products.factors, self.free, strict=True):
-            lower = np.zeros((len(factor.columns), len(factor.columns)))
-            for i, j in entries:
-                lower[i, j] = theta[at]
-                at += 1
-            found.append(lower)
-        return tuple(found)
-
-    def theta(self, factors: Sequence[Floats]) -> Floats:
-        """Return the free entries of the factors as one vector."""
-        pairs = zip(factors, self.free, strict=True)
-        return np.array([factor[i, j] for factor, entries in pairs for i, j in entries])
-
-    def start(self) -> Floats:
-        """Return factors of three tenths of the residual SD."""
-        return self.theta([0.3 * np.eye(len(f.columns)) for f in self.products.factors])
-
     def criterion(self, theta: Floats) -> float:
         """Return the profiled criterion."""
         return self.profile(theta).criterion
 
     def value(self, theta: Floats) -> tuple[float, Floats]:
-        """Return the profiled criterion and its gradient in the free entries."""
+        """Return the profiled criterion and its gradient in the parameters."""
         profile = self.profile(theta)
-        T = self.sensitivities(profile)
-        factors = profile.reduced.factors
-        slopes = [2.0 * t @ factor for t, factor in zip(T, factors, strict=True)]
-        return profile.criterion, self.theta(slopes)
-
-    def singular(self, theta: Floats) -> bool:
-        """Tell whether a variance is zero or a correlation ±1."""
-        return any(is_singular(f @ f.T) for f in self.factors(theta))
+        return profile.criterion, gradient_in_factors(self, theta, self.sensitivities(profile))
 
     def escape(self, theta: Floats) -> Floats | None:
         """Return a start off the boundary if the criterion falls in that direction, else None."""
-        nulls = [_null_space(f @ f.T) for f in self.factors(theta)]
-        if not any(null.shape[1] for null in nulls):
+        if not self.singular(theta):
             return None
         profile = self.profile(theta)
-        T = self.sensitivities(profile)
-        factors = list(profile.reduced.factors)
+        parts = self.parts(theta)
         tolerance = _GRADIENT * max(1.0, self.n_rows / 100.0)
-        for at, (factor, null) in enumerate(zip(factors, nulls, strict=True)):
-            if null.shape[1] == 0:
-                continue
-            D = factor @ factor.T
-            diagonal_only = len(self.free[at]) == len(D)
-            inside = np.diag(np.diag(T[at])) if diagonal_only else T[at]
-            worst, direction = np.linalg.eigh(null.T @ inside @ null)
-            if worst[0] >= -tolerance:
-                continue
-            v = null @ direction[:, 0]
-            for step in (0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4):
-                candidate = D + step * np.outer(v, v)
-                if diagonal_only:
-                    candidate = np.diag(np.diag(candidate))
-                trial = [*factors[:at], lower_factor(candidate), *factors[at + 1 :]]
-                start = self.theta(trial)
+        for at, T in enumerate(self.sensitivities(profile)):
+            for candidate in self.structures[at].escapes(parts[at], T, tolerance):
+                start = np.concatenate([*parts[:at], candidate, *parts[at + 1 :]])
                 if self.criterion(start) < profile.criterion:
                     return start
         return None
@@ -164,21 +104,17 @@ class CrossedProblem:
             residual=residual,
             denominator=m,
             inverse=inverse,
+            elimination=Elimination(
+                total=reduced.total, log_determinant=reduced.log_determinant, reduced=()
+            ),
             reduced=reduced,
         )
-
-    def contrast(self, profile: CrossedProfile) -> Floats:
-        """Return the vector c of shape (P,) with W c = y − X beta."""
-        found = np.zeros(len(self.products.columns))
-        found[-1] = 1.0
-        found[list(self.fixed)] -= profile.beta
-        return found
 
     def sensitivities(self, profile: CrossedProfile) -> tuple[Floats, ...]:
         """Return T per factor: the derivative of the criterion in the relative covariance."""
         columns = to_columns(self.system, profile.reduced)
         own = _to_self(self.system, profile.reduced)
-        contrast = self.contrast(profile)
+        contrast = residual_contrast(self, profile)
         half = linalg.cholesky(profile.inverse, lower=True) if self.fixed else None
         found: list[Floats] = []
         for F, S in zip(columns, own, strict=True):
@@ -257,8 +193,3 @@ def _exactly(system: CrossedSystem, reduced: Reduced, rows: slice, q: int) -> Fl
         for b in range(q):
             found[a, b] = np.trace(own[a::q, b::q]) - np.vdot(X[:, a::q], X[:, b::q])
     return found
-
-
-def _null_space(D: Floats) -> Floats:
-    values, vectors = np.linalg.eigh(D)
-    return np.asarray(vectors[:, values <= max(1e-10, 1e-8 * values[-1])])

@@ -22,12 +22,18 @@ from scipy import linalg
 
 from resilience.errors import SpecificationError
 from resilience.i18n import text
+from resilience.stats.covariance import Covariance, covariance_structure
 from resilience.stats.crossed import CrossedProblem, CrossedProfile, to_columns
 from resilience.stats.crossed_products import CrossedProducts
 from resilience.stats.crossed_system import complement_bytes, eliminated_factor
 from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.mixed import LevelEffects, MixedFit, dependent_columns
-from resilience.stats.profile import Covariance, Method, free_entries, is_singular, to_own_units
+from resilience.stats.profile import (
+    Method,
+    criterion_in_own_units,
+    residual_contrast,
+    to_own_units,
+)
 from resilience.stats.search import optimise
 
 __all__ = ["JOINT_UP_TO", "CrossedFit", "check_memory", "crossed_criterion", "fit_crossed"]
@@ -72,7 +78,7 @@ def fit_crossed(
     method : {"reml", "ml"}
         Criterion.
     covariance : mapping of {factor: structure}, optional
-        ``"unstructured"`` (default) or ``"diagonal"``.
+        Names of ``covariance.py``; ``"unstructured"`` by default.
     joint : str, optional
         Factor whose units' joint conditional covariance is kept.
     memory_limit : int
@@ -99,7 +105,7 @@ def fit_crossed(
     theta, convergence = optimise(problem)
     profile = problem.profile(theta)
     working = problem.products
-    plain = _plain(working)
+    plain = problem.cross
     unit = working.scale[-1]
     sigma2 = profile.residual / profile.denominator * unit**2
     at = list(problem.fixed)
@@ -112,10 +118,10 @@ def fit_crossed(
         beta=back @ profile.beta * unit + shift,
         beta_covariance=back @ profile.inverse @ back.T * sigma2,
         residual_variance=float(sigma2),
-        criterion=_in_own_units(problem, profile),
+        criterion=criterion_in_own_units(problem, profile),
         method=method,
         n_rows=products.n_rows,
-        levels=_effects(problem, profile, sigma2),
+        levels=_effects(problem, theta, profile, sigma2),
         convergence=convergence,
         theta=theta,
         joint_conditional=None if joint is None else _joint(problem, profile, sigma2, joint),
@@ -151,11 +157,11 @@ def crossed_criterion(
     problem = _problem(products, terms, method, {})
     factors = []
     for factor, D in zip(problem.products.factors, covariances, strict=True):
-        there = np.linalg.inv(to_own_units(_plain(problem.products), factor.columns))
+        there = np.linalg.inv(to_own_units(problem.cross, factor.columns))
         values, vectors = np.linalg.eigh(there @ np.asarray(D, dtype=float) @ there.T)
         root = vectors * np.sqrt(np.maximum(values, 0.0))
-        factors.append(np.linalg.qr(root.T, mode="r").T)
-    return _in_own_units(problem, problem.profile(problem.theta(factors)))
+        factors.append(root)
+    return criterion_in_own_units(problem, problem.profile(problem.theta(factors)))
 
 
 def check_memory(products: CrossedProducts, limit: int = MEMORY_LIMIT) -> None:
@@ -198,16 +204,22 @@ def _problem(
         centre[:] = 0.0
     structures = [covariance.get(f.name, "unstructured") for f in products.factors]
     for factor, structure in zip(products.factors, structures, strict=True):
-        if 0 not in factor.columns or structure == "diagonal":
+        if 0 not in factor.columns or structure != "unstructured":
             centre[[c for c in factor.columns if c]] = 0.0
     same = np.array_equal(centre, products.centre)
     working = products if same else products.recentred(centre, products.scale)
     return CrossedProblem(
+        cross=_plain(working),
         products=working,
         fixed=tuple(working.columns.index(t) for t in terms),
         method=method,
-        free=tuple(
-            free_entries(len(f.columns), structure)
+        structures=tuple(
+            covariance_structure(
+                structure,
+                [working.columns[c] for c in f.columns],
+                working.scale[list(f.columns)],
+                level=f.name,
+            )
             for f, structure in zip(working.factors, structures, strict=True)
         ),
     )
@@ -243,21 +255,13 @@ def _check_rank(problem: CrossedProblem, terms: Sequence[str]) -> None:
         raise SpecificationError(text("engine.perfect_fit", outcome=outcome, rss=f"{rss:.3g}"))
 
 
-def _in_own_units(problem: CrossedProblem, profile: CrossedProfile) -> float:
-    """Return the criterion of the raw columns: scale and weights add known constants."""
-    scale = problem.products.scale
-    value = profile.criterion + 2.0 * profile.denominator * np.log(scale[-1])
-    if problem.method == "reml":
-        value += 2.0 * float(np.log(scale[list(problem.fixed)]).sum())
-    return float(value - problem.products.log_weights)
-
-
 def _effects(
-    problem: CrossedProblem, profile: CrossedProfile, sigma2: float
+    problem: CrossedProblem, theta: Floats, profile: CrossedProfile, sigma2: float
 ) -> tuple[LevelEffects, ...]:
     system, reduced, working = problem.system, profile.reduced, problem.products
-    plain, fixed = _plain(working), list(problem.fixed)
-    contrast = problem.contrast(profile)
+    plain, fixed = problem.cross, list(problem.fixed)
+    parts = problem.parts(theta)
+    contrast = residual_contrast(problem, profile)
     posterior = _posterior(problem, profile)
     root = linalg.cholesky(profile.inverse, lower=True) if fixed else profile.inverse
     to_raw = np.linalg.inv(to_own_units(plain, fixed)) if fixed else np.zeros((0, 0))
@@ -275,6 +279,8 @@ def _effects(
             block = posterior[system.places[k], system.places[k]].reshape(n, q, n, q)
             conditional = block[np.arange(n), :, np.arange(n), :]
         conditional = back @ conditional @ back.T * sigma2
+        structure = problem.structures[k]
+        covariance = back @ D @ back.T * sigma2
         X = back @ (D @ F[:, :, fixed])
         part = X @ root * np.sqrt(sigma2)
         found.append(
@@ -287,11 +293,13 @@ def _effects(
                 modes=(F @ contrast) @ D @ back.T * working.scale[-1],
                 conditional=conditional,
                 prediction=conditional + part @ np.swapaxes(part, 1, 2),
-                covariance=back @ D @ back.T * sigma2,
-                singular=is_singular(D),
+                covariance=covariance,
+                singular=structure.singular(parts[k]),
                 leverage=X @ to_raw,
                 coefficient_part=part,
                 shared=(),
+                structure=structure.name,
+                parameters=structure.natural(covariance, parts[k]),
             )
         )
     return tuple(found)
@@ -317,7 +325,7 @@ def _joint(
     means = working.total[0, columns] / working.total[0, 0]
     means = means * working.scale[columns] + working.centre[columns]
     own = np.where(np.array(columns) == 0, 1.0, means)
-    loading = own @ to_own_units(_plain(working), columns)
+    loading = own @ to_own_units(problem.cross, columns)
     posterior = _posterior(problem, profile)
     n, q = factor.n_units, len(columns)
     if k != system.eliminated:

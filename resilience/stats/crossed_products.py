@@ -313,7 +313,9 @@ def _entered(
         columns=at,
         labels=labels.astype(object),
         n_rows=np.bincount(code[kept], minlength=len(labels)).astype(np.int64),
-        mass=np.bincount(code[kept], weights=share[kept], minlength=len(labels)),
+        mass=np.asarray(
+            np.bincount(code[kept], weights=share[kept], minlength=len(labels)), dtype=np.float64
+        ),
         products=np.asarray(Z.T @ block).reshape(len(labels), q, block.shape[1]),
         own=None if factor.shares is None else _compact(Z.T @ Z),
     )
@@ -350,7 +352,7 @@ def _merge_factor(
     effects = [(units[:, None] * q + np.arange(q)).ravel() for units in to]
     n = len(labels)
     products = np.zeros((n, *mine.products.shape[1:]))
-    n_rows, mass = np.zeros(n, dtype=np.int64), np.zeros(n)
+    n_rows, mass = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.float64)
     for units, part in zip(to, (mine, theirs), strict=True):
         products[units] += part.products  # a label stands once in each part
         n_rows[units] += part.n_rows

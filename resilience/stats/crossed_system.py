@@ -66,7 +66,7 @@ class _Pairs:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reduced:
-    """What one evaluation leaves behind.
+    r"""What one evaluation leaves behind.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class Reduced:
     total : ndarray of shape (P, P)
         :math:`W'V^{-1}W`.
     log_determinant : float
-        :math:`\\log|V|`.
+        :math:`\log|V|`.
     gain : ndarray of shape (n_units, q, q)
         :math:`W_g` of the eliminated factor.
     complement : ndarray of shape (K, K)

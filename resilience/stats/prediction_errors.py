@@ -19,7 +19,9 @@ coefficients, which all schools share.  With :math:`C` the covariance of :math:`
 
 :math:`V_{jj}` the conditional variance and :math:`V_{jk}`, for two schools of one outer unit, a sum
 of products of two loadings; zero for any others.  Memory and time are those of a table with a row
-per school: no matrix of schools by schools is made.  Source: Henderson1975.
+per school: no matrix of schools by schools is made.  Only where the units of factors cross, so that
+any two schools may share a part, an engine hands the whole matrix :math:`V` over.
+Source: Henderson1975.
 """
 
 from __future__ import annotations
@@ -59,11 +61,15 @@ class EffectErrors:
     coefficient_part : ndarray of shape (n_schools, p), optional
         :math:`\ell_j'R` for a root :math:`RR' = C`.  An engine that works in centred columns hands
         it over, so that covariates far from zero do not cancel away; otherwise it is computed.
+    joint_conditional : ndarray of shape (n_schools, n_schools), optional
+        :math:`V` itself, symmetric with ``conditional`` on its diagonal; ``shared`` is then empty.
 
     Raises
     ------
     DataError
-        If the shapes disagree, a number is not finite or a variance is negative.
+        If the shapes disagree, a number is not finite, a variance is negative, or the joint
+        conditional covariance is not symmetric, contradicts ``conditional`` or stands beside
+        ``shared``.
 
     References
     ----------
@@ -75,13 +81,16 @@ class EffectErrors:
     beta_covariance: Floats
     shared: tuple[tuple[Codes, Floats], ...] = ()
     coefficient_part: Floats | None = None
+    joint_conditional: Floats | None = None
 
     def __post_init__(self) -> None:
         n, p = np.shape(self.leverage)
+        joint = self.joint_conditional
         parts = (
             ("conditional", self.conditional, (n,)),
             ("beta_covariance", self.beta_covariance, (p, p)),
             *(("shared", array, (n,)) for pair in self.shared for array in pair),
+            *([] if joint is None else [("joint_conditional", joint, (n, n))]),
         )
         for name, array, shape in (*parts, ("leverage", self.leverage, (n, p))):
             if np.shape(array) != shape:
@@ -96,6 +105,20 @@ class EffectErrors:
         least = float(np.min(self.conditional, initial=0.0))
         if least < -1e-9 * float(np.max(self.conditional, initial=0.0)):
             raise DataError(text("shrinkage.variance", value=least))
+        if joint is not None:
+            self._check_joint(np.asarray(joint))
+
+    def _check_joint(self, joint: Floats) -> None:
+        if self.shared:
+            raise DataError(text("crossed.joint_shared"))
+        largest = float(np.max(self.conditional, initial=0.0))
+        apart = max(
+            float(np.abs(joint - joint.T).max(initial=0.0)),
+            float(np.abs(np.diag(joint) - self.conditional).max(initial=0.0)),
+        )
+        # rounding of a matrix product, far below any printed digit
+        if apart > 1e-8 * largest:
+            raise DataError(text("crossed.joint_differs", apart=f"{apart:.3g}"))
 
     @property
     def n_schools(self) -> int:
@@ -108,6 +131,12 @@ class EffectErrors:
         if self.coefficient_part is not None:
             return self.coefficient_part
         return coefficient_half(self.leverage, self.beta_covariance)
+
+    @cached_property
+    def _joint_half(self) -> Floats:
+        """A root of the joint conditional covariance, which may be singular."""
+        values, vectors = np.linalg.eigh(np.asarray(self.joint_conditional, dtype=float))
+        return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
 
     @cached_property
     def prediction(self) -> Floats:
@@ -130,6 +159,8 @@ class EffectErrors:
         """
         one, other = np.asarray(first, dtype=np.int64), np.asarray(second, dtype=np.int64)
         found = np.where(one == other, np.maximum(self.conditional, 0.0)[one], 0.0)
+        if self.joint_conditional is not None:
+            found = np.where(one == other, found, self.joint_conditional[one, other])
         for codes, loading in self.shared:
             together = (codes[one] == codes[other]) & (one != other)
             found = found + np.where(together, loading[one] * loading[other], 0.0)
@@ -154,6 +185,8 @@ class EffectErrors:
         one, other = np.asarray(first, dtype=np.int64), np.asarray(second, dtype=np.int64)
         own = np.maximum(self.conditional, 0.0)
         found = own[one] + own[other]
+        if self.joint_conditional is not None:
+            found = found - 2.0 * self.joint_conditional[one, other]
         for codes, loading in self.shared:
             together = codes[one] == codes[other]
             found = found - np.where(together, 2.0 * loading[one] * loading[other], 0.0)
@@ -197,6 +230,11 @@ class EffectErrors:
             Whether the shared error of the coefficients counts.
         """
         rng = np.random.default_rng(random_state)
+        if self.joint_conditional is not None:
+            found = rng.standard_normal((n_draws, self.n_schools)) @ self._joint_half.T
+            if coefficients:
+                found -= rng.standard_normal((n_draws, self.half.shape[1])) @ self.half.T
+            return found
         own = self.conditional - sum(
             (loading**2 for _, loading in self.shared), start=np.zeros(self.n_schools)
         )
