@@ -138,7 +138,7 @@ class OutcomeDraws:
         """Draw A'e, every Z'e and e'e together."""
         cross = self.cross
         directions, root, n_left = self.directions
-        last = rng.standard_normal(root.shape[1])
+        last: Floats = rng.standard_normal((root.shape[1],))
         squares = float(last @ last) + (rng.chisquare(n_left) if n_left > 0 else 0.0)
         columns = root @ last
         sums: list[Floats] = []
