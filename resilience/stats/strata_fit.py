@@ -14,23 +14,25 @@ derivative in the cross-products (``elimination_adjoint.py``) times the strata, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from resilience.errors import SpecificationError
+from resilience.i18n import text
+from resilience.stats.covariance import Covariance
 from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.elimination_adjoint import product_sensitivities
 from resilience.stats.mixed import MixedFit, _check_rank, _in_own_units
 from resilience.stats.profile import (
-    Covariance,
     Method,
     Problem,
     evaluate,
-    free_entries,
     gradient_in_factors,
+    level_structures,
     sensitivities,
     working_units,
 )
@@ -203,6 +205,21 @@ class StrataProblem:
         """Tell whether a variance of effects is zero or a correlation ±1."""
         return self.problem.singular(theta[: self.problem.n_free])
 
+    def idle(self, theta: Floats) -> NDArray[np.bool_]:
+        """Return which parameters mean nothing; those of the residuals never are."""
+        own = self.problem.idle(theta[: self.problem.n_free])
+        return np.concatenate([own, np.zeros(self.residual.n_free, dtype=bool)])
+
+    def canonical(self, theta: Floats) -> Floats:
+        """Return the same covariances with the parameters that mean nothing at rest."""
+        cut = self.problem.n_free
+        return np.concatenate([self.problem.canonical(theta[:cut]), theta[cut:]])
+
+    def further_starts(self) -> list[Floats]:
+        """Return the levels' other starts, the residuals' own one beside each."""
+        residual = self.residual.parameters(self._moments())
+        return [np.concatenate([start, residual]) for start in self.problem.further_starts()]
+
     def at(self, theta: Floats) -> tuple[Problem, Floats, Floats]:
         """Return the problem of the whitened rows, its own entries of ``theta``, and R."""
         cut = self.problem.n_free
@@ -224,6 +241,12 @@ class StrataProblem:
         sums = sums + np.triu(sums, 1).T
         moments = sums / np.maximum(strata.pairs(), 1)
         spread = np.sqrt(np.diag(moments))
+        whole = np.sqrt(strata.plain.total[-1, -1] / max(strata.plain.n_rows, 1))
+        flat = np.flatnonzero(~(spread > 1e-6 * whole))
+        if len(flat):
+            raise SpecificationError(
+                text("subjects.perfect_fit", subject=repr(strata.subjects[flat[0]]))
+            )
         # pairwise moments of pupils who sat different subjects need not be positive definite
         values, vectors = np.linalg.eigh(moments / np.outer(spread, spread))
         correlation = vectors * np.maximum(values, 0.1) @ vectors.T
@@ -236,7 +259,7 @@ def strata_problem(
     *,
     fixed: Sequence[str] | None = None,
     method: Method = "reml",
-    covariance: dict[str, Covariance] | None = None,
+    covariance: Mapping[str, Covariance] | None = None,
 ) -> StrataProblem:
     """Return the criterion that `fit_strata` minimises, in centred and scaled columns.
 
@@ -259,7 +282,7 @@ def fit_strata(
     *,
     fixed: Sequence[str] | None = None,
     method: Method = "reml",
-    covariance: dict[str, Covariance] | None = None,
+    covariance: Mapping[str, Covariance] | None = None,
 ) -> StrataFit:
     """Fit a mixed model of several outcomes with their own residual (co)variances.
 
@@ -301,13 +324,11 @@ def _problem(
     cross: CrossProducts,
     terms: tuple[str, ...],
     method: Method,
-    covariance: dict[str, Covariance],
+    covariance: Mapping[str, Covariance],
 ) -> Problem:
     """Return the problem of nested levels in its working units."""
     working = working_units(cross, terms, covariance)
     at = tuple(working.columns.index(t) for t in terms)
     _check_rank(working, at, terms)
-    free = tuple(
-        free_entries(len(v.columns), covariance.get(v.name, "unstructured")) for v in working.levels
-    )
-    return Problem(cross=working, fixed=at, method=method, free=free)
+    structures = level_structures(working, covariance)
+    return Problem(cross=working, fixed=at, method=method, structures=structures)
