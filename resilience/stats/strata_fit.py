@@ -240,7 +240,7 @@ class StrataProblem:
             sums[s, t] += part if s == t else 0.5 * part
         sums = sums + np.triu(sums, 1).T
         moments = sums / np.maximum(strata.pairs(), 1)
-        spread = np.sqrt(np.diag(moments))
+        spread = np.sqrt(np.maximum(np.diag(moments), 0.0))
         whole = np.sqrt(strata.plain.total[-1, -1] / max(strata.plain.n_rows, 1))
         flat = np.flatnonzero(~(spread > 1e-6 * whole))
         if len(flat):
