@@ -83,7 +83,11 @@ class Design:
     spec : formulaic.ModelSpec
         Learnt categories and transformations of the right-hand side.
     n_rows : int
-        Rows of the frame.
+        Rows read.
+    passes : int
+        How often the rows were read.
+    notes : tuple of str
+        What each pass was for, where there were several chunks.
     """
 
     cross: CrossProducts
@@ -91,6 +95,8 @@ class Design:
     outcome: str
     spec: ModelSpec
     n_rows: int
+    passes: int = 1
+    notes: tuple[str, ...] = ()
 
 
 def design_from_frame(
@@ -166,6 +172,7 @@ def design_from_frame(
         weights=values,
         centre=centre,
         scale=scale,
+        keep=keep,
     )
     labelled = tuple(
         replace(level, labels=np.asarray(uniques, dtype=object)[level.labels.astype(np.int64)])

@@ -30,6 +30,7 @@ __all__ = [
     "check_weights",
     "copies_of_outcome",
     "design_columns",
+    "evaluated",
     "factor_columns",
     "formula_columns",
     "learn_columns",
@@ -201,7 +202,7 @@ def learn_columns(data: pd.DataFrame, parts: FormulaColumns) -> tuple[Floats, Mo
     """
     import formulaic
 
-    matrix, spec = _evaluated(
+    matrix, spec = evaluated(
         lambda frame: formulaic.model_matrix(
             parts.right, frame, na_action="raise", output="pandas", context={"np": np}
         ),
@@ -249,7 +250,7 @@ def design_columns(spec: ModelSpec, data: pd.DataFrame) -> Floats:
                     known=shorten(learnt["categories"], 12),
                 )
             )
-    return _evaluated(lambda frame: spec.get_model_matrix(frame), frame, str(spec.formula))[0]
+    return evaluated(lambda frame: spec.get_model_matrix(frame), frame, str(spec.formula))[0]
 
 
 def plain_columns(data: pd.DataFrame, variables: Sequence[str]) -> pd.DataFrame:
@@ -273,7 +274,7 @@ def plain_columns(data: pd.DataFrame, variables: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(found, index=data.index)
 
 
-def _evaluated(
+def evaluated(
     build: Callable[[pd.DataFrame], Any], frame: pd.DataFrame, right: str
 ) -> tuple[Floats, Any]:
     """Build a model matrix; what a transformation spoils becomes an error that names it."""

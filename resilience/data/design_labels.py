@@ -1,0 +1,125 @@
+"""Labels of groups as whole numbers that stay the same from chunk to chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+__all__ = ["CellTable", "LabelCoder", "fingerprints"]
+
+Codes = NDArray[np.int64]
+
+
+class LabelCoder:
+    """Numbers labels in the order in which they are met.
+
+    Only a chunk's distinct labels are looked up one by one; categories whose dictionary is that of
+    the chunk before are not looked up at all.
+
+    Attributes
+    ----------
+    labels : list
+        Label of each code, as the plain Python value.
+    """
+
+    def __init__(self, labels: Sequence[Any] = ()) -> None:
+        self.labels: list[Any] = list(labels)
+        self._code: dict[Any, int] = {label: k for k, label in enumerate(self.labels)}
+        self._seen: tuple[pd.Index, Codes] | None = None
+
+    def __getstate__(self) -> list[Any]:
+        """Return the labels alone."""
+        return self.labels
+
+    def __setstate__(self, labels: list[Any]) -> None:
+        """Take labels back and number them."""
+        self.__init__(labels)  # type: ignore[misc]  # a fresh coder with the same labels
+
+    def codes(self, values: pd.Series, *, grow: bool = True) -> Codes:
+        """Return the code of each row, -1 for a gap and, unless ``grow``, for a new label."""
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            local = values.cat.codes.to_numpy()
+            return self._lookup(values.cat.categories, grow)[local]
+        local, unique = pd.factorize(values)
+        return self._lookup(pd.Index(unique), grow)[local]
+
+    def _lookup(self, unique: pd.Index, grow: bool) -> Codes:
+        """Return the codes of distinct labels; a last -1 stands for a gap."""
+        if self._seen is not None and (unique is self._seen[0] or unique.equals(self._seen[0])):
+            return self._seen[1]
+        code, labels = self._code, self.labels
+        found = np.full(len(unique) + 1, -1, dtype=np.int64)
+        for k, label in enumerate(unique.tolist()):
+            at = code.get(label, -1)
+            if at < 0 and grow:
+                at = code[label] = len(labels)
+                labels.append(label)
+            found[k] = at
+        self._seen = (unique, found)
+        return found
+
+
+class CellTable:
+    """Numbers cells of one or more key columns: schools, or schools and years."""
+
+    def __init__(self, n_keys: int) -> None:
+        self.coders = tuple(LabelCoder() for _ in range(n_keys))
+        self._cell: dict[tuple[int, ...], int] = {}
+        self.cells: list[tuple[int, ...]] = []
+
+    def codes(self, columns: Sequence[pd.Series], *, grow: bool = True) -> Codes:
+        """Return the cell of each row, -1 where a key has a gap or, unless ``grow``, is new."""
+        codes = [
+            coder.codes(values, grow=grow)
+            for coder, values in zip(self.coders, columns, strict=True)
+        ]
+        key = codes[0]
+        gap = codes[0] < 0
+        widths = [len(coder.labels) for coder in self.coders]
+        for code, width in zip(codes[1:], widths[1:], strict=True):
+            key = key * max(width, 1) + code
+            gap = gap | (code < 0)
+        key = np.where(gap, -1, key)
+        own, position = pd.factorize(key)[1], pd.factorize(key)[0]
+        found = np.full(len(own), -1, dtype=np.int64)
+        for k, value in enumerate(own.tolist()):
+            if value < 0:
+                continue
+            parts: list[int] = []
+            for width in reversed(widths[1:]):
+                value, part = divmod(value, max(width, 1))
+                parts.append(part)
+            cell = (value, *reversed(parts))
+            at = self._cell.get(cell, -1)
+            if at < 0 and grow:
+                at = self._cell[cell] = len(self.cells)
+                self.cells.append(cell)
+            found[k] = at
+        return found[position]
+
+    def labels(self) -> list[tuple[Any, ...]]:
+        """Return the labels of each cell."""
+        return [
+            tuple(coder.labels[k] for coder, k in zip(self.coders, cell, strict=True))
+            for cell in self.cells
+        ]
+
+
+def fingerprints(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.uint64]:
+    """Return 64 bits per row that are equal where the columns are, whatever type holds them."""
+    found: dict[str, pd.Series] = {}
+    for name in columns:
+        values = frame[name]
+        kind: Any = values.dtype
+        if pd.api.types.is_numeric_dtype(kind) and not isinstance(kind, pd.CategoricalDtype):
+            number = values.to_numpy(dtype=float, na_value=np.nan)
+            whole = kind.kind in "iub" or bool((number == np.floor(number)).all())
+            values = values.astype("int64") if whole else values.astype(float)
+        found[name] = values
+    table = pd.DataFrame(found, index=frame.index)
+    hashed = pd.util.hash_pandas_object(table, index=False)
+    return np.asarray(hashed.to_numpy(), dtype=np.uint64)
