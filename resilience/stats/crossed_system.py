@@ -32,7 +32,13 @@ from scipy.linalg import lapack
 
 from resilience.stats.crossed_products import CrossedProducts
 
-__all__ = ["CrossedSystem", "Reduced", "complement_bytes", "eliminated_factor"]
+__all__ = [
+    "CrossedSystem",
+    "Reduced",
+    "complement_bytes",
+    "complement_columns",
+    "eliminated_factor",
+]
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int32]
@@ -48,11 +54,15 @@ def eliminated_factor(products: CrossedProducts) -> int | None:
     return max(ordinary, key=lambda k: products.factors[k].width, default=None)
 
 
+def complement_columns(products: CrossedProducts) -> int:
+    """Return K, the random effects that stay when the largest ordinary factor is eliminated."""
+    gone = eliminated_factor(products)
+    return sum(factor.width for k, factor in enumerate(products.factors) if k != gone)
+
+
 def complement_bytes(products: CrossedProducts) -> int:
     """Return the memory that the dense complement and its inverse need, in bytes."""
-    gone = eliminated_factor(products)
-    K = sum(factor.width for k, factor in enumerate(products.factors) if k != gone)
-    return _COPIES * 8 * K * K
+    return _COPIES * 8 * complement_columns(products) ** 2
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

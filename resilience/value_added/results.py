@@ -14,6 +14,7 @@ from resilience.data.design import design_columns
 from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.results import Convergence, Results
+from resilience.stats.crossed_products import CrossedProducts
 from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.mixed import MixedFit
 from resilience.stats.prediction_errors import EffectErrors
@@ -357,7 +358,7 @@ class ValueAddedResults(EffectsResults):
         The learnt design of the fixed part.
     mixed : MixedFit
         The fit in the engine's terms: every level with its modes and covariances.
-    cross : CrossProducts
+    cross : CrossProducts or CrossedProducts
         What the fit was made of; refits, simulation and influence go on from it.
     """
 
@@ -370,7 +371,7 @@ class ValueAddedResults(EffectsResults):
     n_dropped: int
     spec: ModelSpec
     mixed: MixedFit
-    cross: CrossProducts
+    cross: CrossProducts | CrossedProducts
 
     def augment(self, data: pd.DataFrame) -> pd.DataFrame:
         """Return ``data`` with ``fitted``, ``fitted_with_effects`` and ``pupil_residual``.

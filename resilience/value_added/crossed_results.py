@@ -1,0 +1,321 @@
+"""From a fit with crossed factors to the tables of value added."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from resilience.data.design import Design, design_columns, formula_columns
+from resilience.stats.crossed_fit import CrossedFit
+from resilience.stats.crossed_products import CrossedProducts, FactorProducts
+from resilience.stats.mixed import LevelEffects
+from resilience.value_added.assembly import errors_of, quadratic, variance_table
+from resilience.value_added.effects import coefficient_table, effects_table
+from resilience.value_added.membership import Members, Membership
+from resilience.value_added.preparation import Prepared, prepare
+from resilience.value_added.question import infer_question, question_of
+from resilience.value_added.results import ValueAddedResults
+from resilience.value_added.specification import Intake
+
+if TYPE_CHECKING:
+    from resilience.value_added.model import ValueAddedModel
+
+__all__ = ["MembershipResults", "crossed_results"]
+
+Floats = NDArray[np.float64]
+Labels = NDArray[np.object_]
+
+
+def crossed_results(
+    model: ValueAddedModel,
+    fitted: CrossedFit,
+    products: CrossedProducts,
+    design: Design,
+    prepared: Prepared,
+    *,
+    school: int,
+    key: tuple[str, ...] = (),
+    random_state: int = 0,
+) -> ValueAddedResults:
+    """Return the results of a fit whose factors cross.
+
+    Parameters
+    ----------
+    model : ValueAddedModel
+        The specification.
+    fitted : CrossedFit
+        Its levels are the factors; with years, the cells of schools and years follow the school.
+    products, design, prepared
+        What the fit was made of.
+    school : int
+        Position of the school among the factors.
+    key : tuple of str
+        Columns that make one pupil's result, where a long membership needs them.
+    random_state : int
+        Seed of the draws behind the rank intervals.
+    """
+    intake = model.intake or Intake()
+    cells = school + 1 if model.time is not None else school
+    fitted = _with_years(fitted, school, cells)
+    level, factor = fitted.levels[school], products.factors[school]
+    loadings = [_loading(products, f) for f in products.factors]
+    effect = level.modes @ loadings[school]
+    errors = errors_of(level, loadings[school], fitted.beta_covariance)
+    if fitted.joint_conditional is not None:
+        joint = fitted.joint_conditional
+        errors = replace(errors, conditional=np.diag(joint), joint_conditional=joint)
+    n_years = np.ones(factor.n_units, dtype=np.int64)
+    if model.time is not None:
+        n_years = np.bincount(fitted.levels[cells].parent, minlength=factor.n_units)
+    persistent = float(loadings[school] @ level.covariance @ loadings[school])
+    table = effects_table(
+        school_id=level.labels,
+        effect=effect,
+        errors=errors,
+        prior_variance=persistent,
+        n_pupils=level.n_rows,
+        n_years=n_years,
+        means=_means(products, design, fitted, factor),
+        random_state=random_state,
+    )
+    table["n_pupils"] = _pupils(factor)
+    others = [k for k in range(len(fitted.levels)) if k not in (school, cells)]
+    outer = [(fitted.levels[k], loadings[k]) for k in others]
+    common: dict[str, Any] = {
+        "formula": prepared.formula,
+        "source_formula": model.formula,
+        "group": level.name,
+        "time": model.time,
+        "method": fitted.method,
+        "criterion": fitted.criterion,
+        "fixed_effects": coefficient_table(fitted.terms, fitted.beta, fitted.beta_covariance),
+        "variance_components": variance_table(fitted),
+        "school_effects": table,
+        "school_years": _school_years(products, design, fitted, school, model.time),
+        "variances": {
+            "persistent": persistent,
+            "transient": float(fitted.levels[cells].covariance[0, 0]) if cells != school else 0.0,
+            "residual": fitted.residual_variance,
+        },
+        "convergence": fitted.convergence,
+        "question": (
+            infer_question(intake.prior, formula_columns(model.formula).variables)
+            if intake.question is None
+            else question_of(intake.question)
+        ),
+        "data_kind": "pupils",
+        "information": 1.0,
+        "errors": errors,
+        "year_design": _mean_design(products, design, products.factors[cells]),
+        "school_slopes": _slopes([level])
+        .drop(columns="group")
+        .rename(columns={"unit_id": "school_id"}),
+        "outer_effects": _outer(outer),
+        "outer_slopes": _slopes([one for one, _ in outer]),
+        "slope_means": {
+            term: float(mean)
+            for one, loading in [(level, loadings[school]), *outer]
+            for term, mean in zip(one.terms[1:], loading[1:], strict=True)
+        },
+        "intake": intake,
+        "n_dropped": prepared.n_dropped,
+        "spec": design.spec,
+        "mixed": fitted,
+        "cross": products,
+    }
+    if not isinstance(model.members, Membership):
+        return ValueAddedResults(**common)
+    return MembershipResults(**common, members=model.members, key=key)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class MembershipResults(ValueAddedResults):
+    """Results of a model in which pupils belong to several units by shares.
+
+    Attributes
+    ----------
+    members : Membership
+        Columns of units and shares.
+    key : tuple of str
+        Columns that make one pupil's result; used by long tables only.
+    """
+
+    members: Membership
+    key: tuple[str, ...] = ()
+
+    def augment(self, data: pd.DataFrame) -> pd.DataFrame:
+        """Return one row per result with ``fitted fitted_with_effects pupil_residual``.
+
+        A long table comes back with one row per pupil.  The effects are those of all units that
+        last, by their shares; units that were not in the fit count 0.
+
+        Raises
+        ------
+        DataError
+            If a used column is absent, has gaps or holds a category that the fit did not see, or
+            shares do not add up to 1.
+        """
+        others = [g for g in self.outer_effects["group"].unique() if g != self.members.level]
+        school = self.members.main if self.group == self.members.level else self.group
+        groups = [*others, school]
+        parts = formula_columns(self.source_formula)
+        own = [*parts.variables, parts.outcome, *self.intake.composition]
+        used = [*own, *self.intake.standardize_by, *(g for g in groups if g != self.members.main)]
+        read = self.members.read(
+            data,
+            key=self.key if self.members.long else [],
+            used=[c for c in used if c not in self.key],
+        )
+        table = read.frame.reset_index(drop=True)
+        prepared = prepare(table, self.source_formula, self.intake, groups=groups, time=self.time)
+        frame, kept = prepared.data, prepared.data.index.to_numpy()
+        X = design_columns(self.spec, frame)
+        fitted = X @ self.fixed_effects["estimate"].to_numpy()
+        effects = self._ordinary(frame, X, groups) + self._shared(read, kept, X)
+        outcome = frame[parts.outcome].to_numpy(dtype=float)
+        return frame.assign(
+            fitted=fitted,
+            fitted_with_effects=fitted + effects,
+            pupil_residual=outcome - fitted - effects,
+        ).set_axis(read.frame.index[kept])
+
+    def _ordinary(self, frame: pd.DataFrame, X: Floats, groups: list[str]) -> Floats:
+        total = np.zeros(len(frame))
+        for level in self.mixed.levels:
+            if level.name not in groups:
+                continue
+            at = _positions(level.labels, np.asarray(frame[level.name], dtype=object))
+            values = np.vstack([level.modes, np.zeros(level.modes.shape[1])])[at]
+            total += (values * self._rows(level, X)).sum(axis=1)
+        return total
+
+    def _shared(self, read: Members, kept: NDArray[np.int64], X: Floats) -> Floats:
+        level = next(v for v in self.mixed.levels if v.name == self.members.level)
+        at = np.append(_positions(level.labels, read.labels), -1)[read.codes[kept]]
+        values = np.vstack([level.modes, np.zeros(level.modes.shape[1])])[at]
+        mixed = np.einsum("im,imq->iq", read.shares[kept], values)
+        return np.asarray((mixed * self._rows(level, X)).sum(axis=1))
+
+    def _rows(self, level: LevelEffects, X: Floats) -> Floats:
+        terms = list(self.fixed_effects["term"])
+        columns = [X[:, terms.index(t)] for t in level.terms[1:]]
+        return np.column_stack([np.ones(len(X)), *columns])
+
+
+def _with_years(fitted: CrossedFit, school: int, cells: int) -> CrossedFit:
+    """Let the cells' labels be years, their parents the schools, as with nested levels."""
+    if cells == school:
+        return fitted
+    level = fitted.levels[cells]
+    years = np.array([year for _, year in level.labels], dtype=object)
+    units = np.array([unit for unit, _ in level.labels], dtype=object)
+    parent = _positions(fitted.levels[school].labels, units)
+    changed = replace(level, labels=years, parent=parent)
+    return replace(fitted, levels=(*fitted.levels[:cells], changed, *fitted.levels[cells + 1 :]))
+
+
+def _positions(labels: Labels, wanted: Labels) -> NDArray[np.int64]:
+    """Return where each wanted label stands, −1 where it does not."""
+    place = {label: k for k, label in enumerate(labels)}
+    return np.array([place.get(label, -1) for label in wanted], dtype=np.int64)
+
+
+def _loading(products: CrossedProducts, factor: FactorProducts) -> Floats:
+    """Return 1 and the means of the slope columns: the effect is read at the average pupil."""
+    columns = list(factor.columns[1:])
+    means = products.total[0, columns] / products.total[0, 0]
+    return np.concatenate([[1.0], means * products.scale[columns] + products.centre[columns]])
+
+
+def _sums(products: CrossedProducts, factor: FactorProducts) -> tuple[Floats, Floats]:
+    """Return per unit the sum of weights times shares and the so weighted sums of all columns."""
+    sums = factor.products[:, factor.columns.index(0), :]
+    weight = sums[:, 0]
+    return weight, sums * products.scale + weight[:, None] * products.centre
+
+
+def _mean_design(products: CrossedProducts, design: Design, factor: FactorProducts) -> Floats:
+    weight, raw = _sums(products, factor)
+    fixed = [products.columns.index(t) for t in design.terms]
+    with np.errstate(invalid="ignore"):
+        return np.asarray(raw[:, fixed] / weight[:, None])
+
+
+def _means(
+    products: CrossedProducts, design: Design, fitted: CrossedFit, factor: FactorProducts
+) -> tuple[Floats, Floats]:
+    """Return the observed and the expected mean of each unit."""
+    weight, raw = _sums(products, factor)
+    with np.errstate(invalid="ignore"):
+        return raw[:, -1] / weight, _mean_design(products, design, factor) @ fitted.beta
+
+
+def _pupils(factor: FactorProducts) -> NDArray[np.int64] | Floats:
+    """Return pupils per unit: the sum of their shares where membership is shared."""
+    return factor.n_rows if factor.own is None else factor.mass
+
+
+def _school_years(
+    products: CrossedProducts,
+    design: Design,
+    fitted: CrossedFit,
+    school: int,
+    time: str | None,
+) -> pd.DataFrame:
+    """Return mean residuals before shrinkage, per school and (where there is one) year."""
+    deepest = school + 1 if time is not None else school
+    factor, level = products.factors[deepest], fitted.levels[deepest]
+    observed, expected = _means(products, design, fitted, factor)
+    weight, _ = _sums(products, factor)
+    q = len(factor.columns)
+    squares = weight if factor.own is None else factor.own.diagonal()[::q]
+    labels = level.labels if time is None else fitted.levels[school].labels[level.parent]
+    table: dict[str, object] = {"school_id": labels}
+    if time is not None:
+        table["year"] = level.labels
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # a mean by shares m has the sampling variance σ² Σm²/(Σm)²
+        variance = fitted.residual_variance * squares / weight**2
+    table["residual"] = observed - expected
+    table["sampling_variance"] = np.where(weight > 0, variance, np.inf)
+    table["n_pupils"] = _pupils(factor)
+    return pd.DataFrame(table).infer_objects()
+
+
+def _outer(levels: list[tuple[LevelEffects, Floats]]) -> pd.DataFrame:
+    pieces = [
+        pd.DataFrame(
+            {
+                "group": level.name,
+                "unit_id": level.labels,
+                "effect": level.modes @ loading,
+                "std_error": np.sqrt(quadratic(level.prediction, loading)),
+            }
+        )
+        for level, loading in levels
+    ]
+    empty = pd.DataFrame(columns=["group", "unit_id", "effect", "std_error"])
+    return pd.concat(pieces, ignore_index=True).infer_objects() if pieces else empty
+
+
+def _slopes(levels: list[LevelEffects]) -> pd.DataFrame:
+    pieces = [
+        pd.DataFrame(
+            {
+                "group": level.name,
+                "unit_id": level.labels,
+                "term": term,
+                "estimate": level.modes[:, k],
+                "std_error": np.sqrt(level.prediction[:, k, k]),
+            }
+        )
+        for level in levels
+        for k, term in enumerate(level.terms)
+        if k
+    ]
+    empty = pd.DataFrame(columns=["group", "unit_id", "term", "estimate", "std_error"])
+    return pd.concat(pieces, ignore_index=True).infer_objects() if pieces else empty
