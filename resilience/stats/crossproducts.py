@@ -162,16 +162,7 @@ class CrossProducts:
         change = np.diag(self.scale / scale)
         change[0, 1:] = ((self.centre - centre) / scale)[1:]
         levels = tuple(
-            replace(
-                level,
-                products=np.einsum(
-                    "ab,jac->jbc", change[np.ix_(level.columns, level.columns)], level.products
-                )
-                @ change
-                if 0 in level.columns or not np.any(change[0, list(level.columns)])
-                else _refuse_shift(level.name),
-            )
-            for level in self.levels
+            replace(level, products=_moved(level, change, self.total)) for level in self.levels
         )
         return replace(
             self,
@@ -352,5 +343,19 @@ def _spread(centred: Floats, middle: Floats) -> Floats:
     return np.where(tiny | ~np.isfinite(spread), 1.0, spread)
 
 
-def _refuse_shift(level: str) -> Floats:
-    raise SpecificationError(text("engine.shift", level=level))
+def _moved(level: LevelProducts, change: Floats, total: Floats) -> Floats:
+    """Return a level's products in other units; effects by category hold the ones in parts."""
+    columns = list(level.columns)
+    products = np.einsum("ab,jac->jbc", change[np.ix_(columns, columns)], level.products)
+    shift = change[0, columns]
+    if 0 not in columns and shift.any():
+        still = [c for c in columns if change[0, c] == 0.0 and change[c, c] == 1.0]
+        gram = total[np.ix_(still, still)]
+        parts = np.allclose(gram, np.diag(total[0, still])) and np.isclose(
+            total[0, still].sum(), total[0, 0]
+        )
+        if not parts:
+            raise SpecificationError(text("engine.shift", level=level.name))
+        ones = level.products[:, [columns.index(c) for c in still]].sum(axis=1)
+        products = products + shift[None, :, None] * ones[:, None, :]
+    return np.asarray(products @ change)

@@ -32,7 +32,14 @@ from resilience.stats.profile import (
 )
 from resilience.stats.search import optimise
 
-__all__ = ["LevelEffects", "MixedFit", "dependent_columns", "fit_mixed", "mixed_criterion"]
+__all__ = [
+    "LevelEffects",
+    "MixedFit",
+    "dependent_columns",
+    "effects_at",
+    "fit_mixed",
+    "mixed_criterion",
+]
 
 Floats = NDArray[np.float64]
 
@@ -207,6 +214,35 @@ def mixed_criterion(
     float
         Constants included, comparable with lme4's REML criterion or deviance.
     """
+    problem, theta = _at_covariances(cross, covariances, fixed, method)
+    return criterion_in_own_units(problem, evaluate(problem, theta))
+
+
+def effects_at(
+    cross: CrossProducts,
+    covariances: Sequence[Floats],
+    *,
+    fixed: Sequence[str] | None = None,
+    method: Method = "reml",
+) -> tuple[LevelEffects, ...]:
+    """Return the effects of all levels at given covariances, without any optimisation.
+
+    Parameters
+    ----------
+    cross, covariances, fixed, method
+        As in `mixed_criterion`; the residual variance is estimated.
+    """
+    problem, theta = _at_covariances(cross, covariances, fixed, method)
+    return _all_effects(problem, theta, evaluate(problem, theta))
+
+
+def _at_covariances(
+    cross: CrossProducts,
+    covariances: Sequence[Floats],
+    fixed: Sequence[str] | None,
+    method: Method,
+) -> tuple[Problem, Floats]:
+    """Return the problem of unstructured covariances and the parameters of the given ones."""
     terms = tuple(cross.columns[:-1] if fixed is None else fixed)
     working = working_units(cross, terms, {})
     problem = Problem(
@@ -219,8 +255,7 @@ def mixed_criterion(
     for level, D in zip(working.levels, covariances, strict=True):
         there = np.linalg.inv(to_own_units(working, level.columns))
         factors.append(lower_factor(there @ np.asarray(D, dtype=float) @ there.T))
-    profile = evaluate(problem, problem.theta(factors))
-    return criterion_in_own_units(problem, profile)
+    return problem, problem.theta(factors)
 
 
 def dependent_columns(gram: Floats, names: Sequence[str], tolerance: float = 1e-10) -> list[str]:
@@ -282,11 +317,6 @@ def _in_own_units(
     if 0 in fixed:
         shift[fixed.index(0)] = cross.centre[-1]
     beta = back @ profile.beta * unit + shift
-    covariances = tuple(f @ f.T for f in problem.factors(theta))
-    solves = solve_groups(cross, covariances, profile.elimination)
-    levels = tuple(
-        _level_effects(problem, k, theta, solves, profile, sigma2) for k in range(len(cross.levels))
-    )
     return MixedFit(
         terms=terms,
         beta=beta,
@@ -295,9 +325,19 @@ def _in_own_units(
         criterion=criterion_in_own_units(problem, profile),
         method=problem.method,
         n_rows=cross.n_rows,
-        levels=levels,
+        levels=_all_effects(problem, theta, profile),
         convergence=convergence,
         theta=theta,
+    )
+
+
+def _all_effects(problem: Problem, theta: Floats, profile: Profile) -> tuple[LevelEffects, ...]:
+    cross = problem.cross
+    sigma2 = profile.residual / profile.denominator * cross.scale[-1] ** 2
+    covariances = tuple(f @ f.T for f in problem.factors(theta))
+    solves = solve_groups(cross, covariances, profile.elimination)
+    return tuple(
+        _level_effects(problem, k, theta, solves, profile, sigma2) for k in range(len(cross.levels))
     )
 
 

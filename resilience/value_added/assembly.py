@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from resilience.data.design import Design, formula_columns
 from resilience.errors import WeakDataWarning
 from resilience.i18n import text
+from resilience.stats.crossproducts import ONES
 from resilience.stats.mixed import LevelEffects, MixedFit
 from resilience.stats.prediction_errors import EffectErrors
+from resilience.value_added.drift import kept_levels
 from resilience.value_added.effects import coefficient_table, effects_table
 from resilience.value_added.preparation import Prepared
 from resilience.value_added.question import infer_question, question_of
@@ -30,6 +32,7 @@ __all__ = [
     "loading_of",
     "mean_design",
     "quadratic",
+    "random_effects_table",
     "raw_sums",
     "school_years",
     "variance_table",
@@ -69,8 +72,9 @@ def assemble(
     loading = loading_of(design, at)
     effect = school.modes @ loading
     n_years = np.ones(len(effect), dtype=np.int64)
+    cells = at if model.time is None else len(design.cross.levels) - 1
     if model.time is not None:
-        n_years = np.bincount(fitted.levels[at + 1].parent, minlength=len(effect))
+        n_years = np.bincount(design.cross.levels[cells].parent, minlength=len(effect))
     observed, expected = group_means(design, fitted, at)
     errors = errors_of(school, loading, fitted.beta_covariance)
     table = effects_table(
@@ -83,7 +87,12 @@ def assemble(
         means=(observed, expected),
         random_state=random_state,
     )
-    transient = fitted.levels[at + 1].covariance[0, 0] if model.time is not None else 0.0
+    slope_means = {
+        term: float(mean)
+        for k, level in enumerate(fitted.levels[: at + 1])
+        for term, mean in zip(level.terms, loading_of(design, k), strict=True)
+        if term in fitted.terms and term != ONES
+    }
     return ValueAddedResults(
         formula=prepared.formula,
         source_formula=model.formula,
@@ -97,7 +106,7 @@ def assemble(
         school_years=school_years(design, fitted, at, model.time),
         variances={
             "persistent": float(loading @ school.covariance @ loading),
-            "transient": float(transient),
+            "transient": _transient(fitted, at, design, loading),
             "residual": fitted.residual_variance,
         },
         convergence=fitted.convergence,
@@ -109,22 +118,18 @@ def assemble(
         data_kind="pupils",
         information=1.0,
         errors=errors,
-        year_design=mean_design(design, at + 1 if model.time is not None else at),
-        school_slopes=_slopes_table(fitted.levels[at : at + 1])
+        year_design=mean_design(design, cells),
+        school_slopes=_slopes_table(fitted, slice(at, at + 1))
         .drop(columns="group")
         .rename(columns={"unit_id": "school_id"}),
         outer_effects=_outer_table(fitted.levels[:at], design),
-        outer_slopes=_slopes_table(fitted.levels[:at]),
-        slope_means={
-            term: float(mean)
-            for k, level in enumerate(fitted.levels[: at + 1])
-            for term, mean in zip(level.terms[1:], loading_of(design, k)[1:], strict=True)
-        },
+        outer_slopes=_slopes_table(fitted, slice(0, at)),
+        slope_means=slope_means,
         intake=intake,
         n_dropped=prepared.n_dropped,
         spec=design.spec,
         mixed=fitted,
-        cross=design.cross,
+        cross=kept_levels(design.cross, [level.name for level in fitted.levels]),
     )
 
 
@@ -184,20 +189,35 @@ def errors_of(school: LevelEffects, loading: Floats, beta_covariance: Floats) ->
 
 
 def loading_of(design: Design, at: int) -> Floats:
-    """Return 1 and the means of the slope columns: the effect is read at the average pupil."""
+    """Return where the effect of a level is read: at the average pupil, over all years alike.
+
+    1 for the intercept, the mean for a slope's column, and for effects by category (year) one
+    divided by their number.
+    """
     cross = design.cross
-    columns = list(cross.levels[at].columns[1:])
+    columns = list(cross.levels[at].columns)
+    by = _categories(design, at)
     sums = cross.total[0, columns] / cross.total[0, 0]
-    return np.concatenate([[1.0], sums * cross.scale[columns] + cross.centre[columns]])
+    means: Floats = sums * cross.scale[columns] + cross.centre[columns]
+    return np.where(by, 1.0 / max(int(by.sum()), 1), means)
 
 
 def raw_sums(design: Design, at: int) -> tuple[Floats, Floats]:
     """Return per group the sum of weights and the raw weighted sums of all columns."""
     cross = design.cross
     level = cross.levels[at]
-    sums = level.products[:, level.columns.index(0), :]
+    by = _categories(design, at)
+    whole = by if by.any() else np.array([c == 0 for c in level.columns])
+    sums = level.products[:, whole, :].sum(axis=1)
     weight = sums[:, 0]
     return weight, sums * cross.scale + weight[:, None] * cross.centre
+
+
+def _categories(design: Design, at: int) -> NDArray[np.bool_]:
+    """Return which terms of a level are effects of categories: they are in no formula."""
+    cross = design.cross
+    named = [cross.columns[c] for c in cross.levels[at].columns]
+    return np.array([name != ONES and name not in design.terms for name in named], dtype=bool)
 
 
 def mean_design(design: Design, at: int) -> Floats:
@@ -217,10 +237,10 @@ def group_means(design: Design, fitted: MixedFit, at: int) -> tuple[Floats, Floa
 
 def school_years(design: Design, fitted: MixedFit, at: int, time: str | None) -> pd.DataFrame:
     """Return mean residuals before shrinkage, per school and (where there is one) year."""
-    deepest = at + 1 if time is not None else at
+    deepest = len(design.cross.levels) - 1 if time is not None else at
     observed, expected = group_means(design, fitted, deepest)
     weight, _ = raw_sums(design, deepest)
-    level = fitted.levels[deepest]
+    level = design.cross.levels[deepest]
     school = level.labels if time is None else fitted.levels[at].labels[level.parent]
     table: dict[str, object] = {"school_id": school}
     if time is not None:
@@ -232,20 +252,96 @@ def school_years(design: Design, fitted: MixedFit, at: int, time: str | None) ->
 
 
 def variance_table(fitted: MixedFit) -> pd.DataFrame:
-    """Return ``group term variance std_dev correlation``; the residual is the last row."""
+    """Return ``group term variance std_dev correlation``; the residual is the last row.
+
+    The correlation is that with the level's first term.  A level of three and more terms has a row
+    ``a × b`` for every further pair, without a variance; an AR(1) level has the one row
+    ``ar1`` with the correlation of neighbouring years.
+    """
     rows: list[tuple[str, str, float, float, float]] = []
     for level in fitted.levels:
-        spread = np.sqrt(np.diag(level.covariance))
+        D = level.covariance
+        spread = np.sqrt(np.diag(D))
+        if level.structure == "ar1":
+            rho = level.parameters["correlation"]
+            rows.append((level.name, "ar1", D[0, 0], spread[0], rho))
+            continue
         for k, term in enumerate(level.terms):
-            together = spread[0] * spread[k]
-            correlation = level.covariance[0, k] / together if k and together > 0 else np.nan
+            correlation = _correlation(D, 0, k) if k else np.nan
             rows.append((level.name, term, spread[k] ** 2, spread[k], correlation))
+        rows += [
+            (level.name, f"{level.terms[i]} × {level.terms[k]}", np.nan, np.nan, pair)
+            for i in range(1, len(spread))
+            for k in range(i + 1, len(spread))
+            for pair in [_correlation(D, i, k)]
+        ]
     residual = fitted.residual_variance
     rows.append(("residual", "", residual, float(np.sqrt(residual)), np.nan))
     return pd.DataFrame(rows, columns=["group", "term", "variance", "std_dev", "correlation"])
 
 
-def _slopes_table(levels: tuple[LevelEffects, ...]) -> pd.DataFrame:
+def random_effects_table(fitted: MixedFit) -> pd.DataFrame:
+    """Return the effects of all units of all levels, one row per unit and term.
+
+    Effects of a school's years stand in rows of the school with the year as term
+    (``year=2023``), whether the years are independent, AR(1) or unstructured.
+
+    Parameters
+    ----------
+    fitted : MixedFit
+        Any fit with levels.
+
+    Returns
+    -------
+    DataFrame
+        ``group unit_id term estimate std_error conditional_sd``: ``std_error`` includes the error
+        of the fixed effects, ``conditional_sd`` does not; in the outcome's units per unit of the
+        term.
+    """
+    pieces = []
+    for at, level in enumerate(fitted.levels):
+        outer = fitted.levels[at - 1] if at else None
+        units: NDArray[np.object_] = level.labels
+        terms = [np.full(len(units), term, dtype=object) for term in level.terms]
+        if outer is not None and level.terms == (ONES,) and level.name.startswith(f"{outer.name}:"):
+            column = level.name.removeprefix(f"{outer.name}:")
+            units = outer.labels[level.parent]
+            terms = [np.array([f"{column}={label}" for label in level.labels], dtype=object)]
+        for k, names in enumerate(terms):
+            pieces.append(
+                pd.DataFrame(
+                    {
+                        "group": level.name,
+                        "unit_id": units,
+                        "term": names,
+                        "estimate": level.modes[:, k],
+                        "std_error": np.sqrt(np.maximum(level.prediction[:, k, k], 0.0)),
+                        "conditional_sd": np.sqrt(np.maximum(level.conditional[:, k, k], 0.0)),
+                    }
+                )
+            )
+    return pd.concat(pieces, ignore_index=True).infer_objects()
+
+
+def _correlation(D: Floats, i: int, k: int) -> float:
+    together = float(np.sqrt(D[i, i] * D[k, k]))
+    return float(D[i, k] / together) if together > 0 else float("nan")
+
+
+def _transient(fitted: MixedFit, at: int, design: Design, loading: Floats) -> float:
+    """Return the variance of one year's effect around what lasts, on average over the years."""
+    if at + 1 < len(fitted.levels):
+        return float(fitted.levels[at + 1].covariance[0, 0])
+    by = _categories(design, at)
+    if not by.any():
+        return 0.0
+    D = fitted.levels[at].covariance
+    years = np.where(by, 0.0, loading) + np.eye(len(by))[by]
+    whole = float(np.einsum("ta,ab,tb->t", years, D, years).mean())
+    return max(whole - float(loading @ D @ loading), 0.0)
+
+
+def _slopes_table(fitted: MixedFit, which: slice) -> pd.DataFrame:
     pieces = [
         pd.DataFrame(
             {
@@ -256,9 +352,9 @@ def _slopes_table(levels: tuple[LevelEffects, ...]) -> pd.DataFrame:
                 "std_error": np.sqrt(level.prediction[:, k, k]),
             }
         )
-        for level in levels
+        for level in fitted.levels[which]
         for k, term in enumerate(level.terms)
-        if k
+        if term != ONES and term in fitted.terms
     ]
     empty = pd.DataFrame(columns=["group", "unit_id", "term", "estimate", "std_error"])
     return pd.concat(pieces, ignore_index=True).infer_objects() if pieces else empty

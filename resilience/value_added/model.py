@@ -16,7 +16,10 @@ from resilience.i18n import text
 from resilience.stats.mixed import fit_mixed
 from resilience.validation import check_choice, check_unique
 from resilience.value_added.assembly import assemble, warn_of_weakness
+from resilience.value_added.crossed import fit_crossed_model
+from resilience.value_added.drift import drift_covariance, drift_levels, fitted_products
 from resilience.value_added.joint_subjects import fit_subjects
+from resilience.value_added.membership import Membership
 from resilience.value_added.nesting import check_nested
 from resilience.value_added.preparation import Prepared, prepare
 from resilience.value_added.results import ValueAddedResults
@@ -35,7 +38,9 @@ class ValueAddedModel:
        u_j \sim N(0, \sigma_u^2),\; v_{jt} \sim N(0, \sigma_v^2),\; e_{ijt} \sim N(0, \sigma_e^2)
 
     The persistent effect :math:`u_j` is the school's value added; :math:`v_{jt}` (with ``time``)
-    is the part of one year that does not last.
+    is the part of one year that does not last.  With ``Structure(drift="ar1")`` it fades instead,
+    :math:`\mathrm{cov}(v_{jt}, v_{js}) = \sigma_v^2\rho^{|t-s|}`; with ``"unstructured"`` the
+    years' effects have any covariance and :math:`u_j` is their mean.
 
     Parameters
     ----------
@@ -46,13 +51,17 @@ class ValueAddedModel:
     slopes : str, sequence of str or mapping of {level: terms}, optional
         Terms whose effect differs between schools (differential effects).
     time : str, optional
-        Year column: adds the school-by-year level.
-    crossed, members : optional
-        Crossed and multiple-membership effects; refused in this version.
+        Year column: adds the school-by-year level, or the years' covariance with drift.
+    crossed : sequence of str, optional
+        Columns whose units cross each other and those of ``group``: school of origin and school
+        now.  Without ``group`` the last one is the school.
+    members : Membership, optional
+        Units to which pupils belong by shares.  Without ``group`` and ``crossed`` they are the
+        schools.
     intake : Intake, optional
         Composition, standardisation, gaps.
     structure : Structure, optional
-        Covariances, weights, pupil key.
+        Covariances, drift, weights, pupil key.
 
     References
     ----------
@@ -73,7 +82,7 @@ class ValueAddedModel:
     slopes: str | Sequence[str] | Mapping[str, Sequence[str]] | None = None
     time: str | None = None
     crossed: Sequence[str] | None = None
-    members: object | None = None
+    members: Membership | None = None
     intake: Intake | None = None
     structure: Structure | None = None
 
@@ -111,12 +120,15 @@ class ValueAddedModel:
             Fewer than 10 schools, rows dropped, a singular or not converged fit.
         """
         check_choice(method, ("reml", "ml"), argument="method")
+        if self.crossed is not None or self.members is not None:
+            return fit_crossed_model(self, data, method=method, random_state=random_state)
         if self.structure is not None and self.structure.outcome_group is not None:
             return fit_subjects(self, data, method=method, random_state=random_state)
         groups, levels = self.groups, self.levels
         intake, structure = self.intake or Intake(), self.structure or Structure()
+        named = [level.name for level in levels[: -1 if structure.drift else None]]
         for name in structure.covariance:
-            check_choice(name, [level.name for level in levels], argument="Structure.covariance")
+            check_choice(name, named, argument="Structure.covariance")
         extra = [c for c in (structure.weights, structure.unit) if c]
         prepared = prepare(data, self.formula, intake, groups=groups, time=self.time, extra=extra)
         check_keys(prepared.data, groups, self.time, structure)
@@ -157,15 +169,16 @@ class ValueAddedModel:
         --------
         resilience.value_added.shared_pass.SharedPass
         """
-        groups, structure = self.groups, self.structure or Structure()
+        levels, structure = self.levels, self.structure or Structure()
+        cross = fitted_products(design.cross, levels, structure)
         with threadpool_limits(limits=1):
             fitted = fit_mixed(
-                design.cross,
+                cross,
                 fixed=design.terms,
                 method=method,
-                covariance=dict(structure.covariance),
+                covariance=drift_covariance(levels, structure),
             )
-        warn_of_weakness(fitted, groups)
+        warn_of_weakness(fitted, self.groups)
         return assemble(self, fitted, design, prepared, random_state=random_state or 0)
 
     @property
@@ -173,7 +186,7 @@ class ValueAddedModel:
         """Columns of the nested levels from outer to inner, the school last."""
         for argument, value in (("crossed", self.crossed), ("members", self.members)):
             if value is not None:
-                raise SpecificationError(text("value_added.crossed", argument=argument))
+                raise SpecificationError(text("crossed.nested_only", argument=argument))
         if not self.group:
             raise SpecificationError(text("value_added.no_group"))
         groups = [self.group] if isinstance(self.group, str) else list(self.group)
@@ -184,7 +197,7 @@ class ValueAddedModel:
 
     @property
     def levels(self) -> list[Level]:
-        """Nested levels of the fit, from outer to inner."""
+        """Nested levels from outer to inner; with drift the last one only counts pupils by year."""
         groups = self.groups
         slopes: dict[str, Sequence[str]] = {}
         if isinstance(self.slopes, Mapping):
@@ -198,9 +211,7 @@ class ValueAddedModel:
                     text("value_added.slopes_level", level=repr(level), groups=", ".join(groups))
                 )
         levels = [Level(name=g, column=g, slopes=tuple(slopes.get(g, ()))) for g in groups]
-        if self.time is not None:
-            levels.append(Level(name=f"{groups[-1]}:{self.time}", column=self.time))
-        return levels
+        return drift_levels(levels, self.structure or Structure(), self.time)
 
 
 def check_keys(

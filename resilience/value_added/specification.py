@@ -9,6 +9,7 @@ from typing import Literal
 
 from resilience.errors import SpecificationError
 from resilience.i18n import text
+from resilience.stats.covariance import COVARIANCES, Covariance
 from resilience.validation import check_choice
 from resilience.value_added.question import Question, question_of
 
@@ -80,12 +81,21 @@ class Intake:
 
 @dataclass(frozen=True, kw_only=True)
 class Structure:
-    """The stochastic side of the model.
+    r"""The stochastic side of the model.
 
     Attributes
     ----------
-    covariance : mapping of {level: "unstructured" or "diagonal"}
-        Covariance of a level's intercept and slopes; unstructured by default.
+    covariance : mapping of {level: str}
+        Covariance of a level's intercept and slopes: ``"unstructured"`` (default), ``"diagonal"``,
+        ``"identity"`` (one variance, no correlations), ``"compound_symmetry"`` (one variance and
+        one correlation) or ``"ar1"`` (effects by year only).  All but the first depend on the
+        zero point of the slopes' columns, the last three on their units too.
+    drift : {"ar1", "unstructured"} or None
+        How a school's effects of different years hang together (needs ``time=``).  None: what lasts
+        and independent parts of single years.  ``"ar1"``: what lasts and a part that fades,
+        correlated :math:`\rho^{|t-s|}`.  ``"unstructured"``: any variance in every year and any
+        correlation of two; what lasts is the mean over the years of the data, and slopes may
+        correlate with every year.
     weights : str or None
         Column of precision weights, at least 0.
     unit : str or None
@@ -99,7 +109,8 @@ class Structure:
         effect for all subjects.
     """
 
-    covariance: Mapping[str, Literal["unstructured", "diagonal"]] = field(default_factory=dict)
+    covariance: Mapping[str, Covariance] = field(default_factory=dict)
+    drift: Literal["ar1", "unstructured"] | None = None
     weights: str | None = None
     unit: str | None = None
     outcome_group: str | Mapping[str, str] | None = None
@@ -112,9 +123,11 @@ class Structure:
                     text("subjects.one_column", columns=", ".join(columns) or "—")
                 )
         for level, how in self.covariance.items():
-            check_choice(
-                how, ("unstructured", "diagonal"), argument=f"Structure.covariance[{level!r}]"
-            )
+            check_choice(how, COVARIANCES, argument=f"Structure.covariance[{level!r}]")
+        if self.drift is not None:
+            check_choice(self.drift, ("ar1", "unstructured"), argument="Structure.drift")
+            if self.outcome_group is not None:
+                raise SpecificationError(text("drift.with_subjects"))
 
 
 def _check_reliability(value: object, place: str) -> None:
