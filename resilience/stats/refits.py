@@ -49,6 +49,7 @@ Floats = NDArray[np.float64]
 Component = tuple[str, str]  # level (or "residual"), and the name of an SD or a correlation
 
 _DECREASE = 1e-9  # of deviance, promised by a further step
+_LAST_STEP = 1e-5  # of deviance: 0.003 standard errors before the step, some 0.0003 after it
 _STEPS = 12
 _NEAR_ZERO = 0.03  # a relative SD below this is left to the full search
 
@@ -93,11 +94,15 @@ class RefitPlan:
         Its optimum.
     curvature : ndarray of shape (n_free, n_free) or None
         Hessian there; None where the fit sits on a boundary.
+    last_step : float
+        A step that promises less than this decrease is taken and not looked at again: its own
+        error is of a smaller order.  0 by default: every step is checked.
     """
 
     problem: Problem
     theta: Floats
     curvature: Floats | None
+    last_step: float = 0.0
 
     def refit(self, cross: CrossProducts) -> Refit:
         """Fit the same specification to other cross-products in the same units.
@@ -153,12 +158,15 @@ class RefitPlan:
         upper = np.array([np.inf if b[1] is None else b[1] - _NEAR_ZERO for b in problem.bounds])
         theta, (value, gradient) = self.theta, problem.value(self.theta)
         for _ in range(_STEPS):
-            if gradient @ inverse @ gradient <= 2.0 * _DECREASE:
+            promised = 0.5 * float(gradient @ inverse @ gradient)
+            if promised <= _DECREASE:
                 return theta
             step = -inverse @ gradient
             trial = theta + step
             if ((trial < lower) | (trial > upper)).any():
                 return None
+            if promised <= self.last_step:
+                return trial
             new, slope = problem.value(trial)
             change = slope - gradient
             # a step that does not descend, or along which the criterion is not convex, is not ours
@@ -248,7 +256,12 @@ def components(fitted: MixedFit) -> tuple[Component, ...]:
     return (*own, ("residual", "std_dev"))
 
 
-def natural_values(problem: Problem, theta: Floats, sigma: float) -> Floats:
+def natural_values(
+    problem: Problem,
+    theta: Floats,
+    sigma: float,
+    columns: Sequence[tuple[int, ...]] | None = None,
+) -> Floats:
     """Return the SDs and correlations in own units, shape (n_components,).
 
     Parameters
@@ -259,13 +272,15 @@ def natural_values(problem: Problem, theta: Floats, sigma: float) -> Floats:
         Its parameters.
     sigma : float
         Residual SD in working units of the outcome.
+    columns : sequence of tuple of int, optional
+        Random terms per level, by default those of the problem's nested levels.
     """
     cross = problem.cross
     sigma = sigma * float(cross.scale[-1])
     found: list[float] = []
-    levels = zip(cross.levels, problem.structures, problem.parts(theta), strict=True)
-    for level, structure, part in levels:
-        back = to_own_units(cross, level.columns)
+    own = [level.columns for level in cross.levels] if columns is None else columns
+    for at, structure, part in zip(own, problem.structures, problem.parts(theta), strict=True):
+        back = to_own_units(cross, at)
         half = back @ structure.factor(part) * sigma
         found += list(structure.natural(half @ half.T, part).values())
     return np.array([*found, sigma])
@@ -306,7 +321,7 @@ def parametric_refits(
     ----------
     DavisonHinkley1997, chapter 2.
     """
-    plan = refit_plan(cross, fitted)
+    plan = replace(refit_plan(cross, fitted), last_step=_LAST_STEP)
     draws = outcome_draws(plan.problem.cross, fitted)
     _ = draws.directions  # made once, before the copies
     task = _ParametricTask(plan=plan, draws=draws)
@@ -344,7 +359,7 @@ def cluster_refits(
     ----------
     DavisonHinkley1997, section 3.8.
     """
-    plan = refit_plan(cross, fitted)
+    plan = replace(refit_plan(cross, fitted), last_step=_LAST_STEP)
     task = _ClusterTask(plan=plan, level=level, size=cross.n_groups[level])
     return _run(task, n_replicates, n_jobs, random_state, progress)
 

@@ -1,0 +1,273 @@
+r"""Profile-likelihood intervals of standard deviations and correlations.
+
+A search for the optimum profiles the residual variance out of the criterion :math:`f(\theta)`.  For
+any other residual SD :math:`\sigma`
+
+.. math:: d(\theta, \sigma) = f(\theta) + m\Big[\frac{\hat\sigma^2(\theta)}{\sigma^2} - 1
+          - \log\frac{\hat\sigma^2(\theta)}{\sigma^2}\Big],
+
+m the denominator of :math:`\hat\sigma^2`.  The profile of a parameter :math:`\psi(\theta, \sigma)`,
+in its own units, is :math:`d(c) = \min d` subject to :math:`\psi = c`, and its interval holds the c
+with :math:`d(c) - d_{\min} \le z^2`.  A standard deviation whose profile stays below
+:math:`z^2` down to zero gets the lower limit 0 exactly, a correlation the limit ±1.  With REML the
+restricted likelihood is profiled; lme4 profiles the full one, whatever the fit.
+
+Only the criterion, :math:`\hat\sigma(\theta)` and the map from parameters to own units are used, so
+that every structure that is fitted can be profiled.  Sources: VenzonMoolgavkar1988; BatesEtAl2015,
+section 5.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import optimize, stats
+
+from resilience.stats.search import Objective
+
+__all__ = ["NaturalCriterion", "ProfileInterval", "profile_intervals"]
+
+Floats = NDArray[np.float64]
+
+_TINY = 1e-3  # share of an estimate that stands for zero: the profile moves by its square
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NaturalCriterion:
+    r"""A criterion with the meaning of its parameters.
+
+    Attributes
+    ----------
+    objective : Objective
+        Criterion with the residual variance profiled out.
+    optimum : ndarray of shape (n_free,)
+        Where it is least.
+    denominator : float
+        :math:`m`: rows, less the fixed effects under REML.
+    names : tuple of (str, str)
+        Level and name of every parameter; names begin with ``std_dev`` or ``correlation``.
+    sigma : callable
+        :math:`\hat\sigma(\theta)`, in any unit.
+    natural : callable
+        SDs and correlations, shape (len(names),), at :math:`\theta` and a residual SD in the unit
+        of ``sigma``.
+    value : callable, optional
+        Criterion, its gradient, :math:`\hat\sigma` and the gradient of its logarithm at
+        :math:`\theta` in one; otherwise the last one is found by differences.
+    """
+
+    objective: Objective
+    optimum: Floats
+    denominator: float
+    names: tuple[tuple[str, str], ...]
+    sigma: Callable[[Floats], float]
+    natural: Callable[[Floats, float], Floats]
+    value: Callable[[Floats], tuple[float, Floats, float, Floats]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileInterval:
+    """One interval.
+
+    Attributes
+    ----------
+    group, name : str
+        Level, and name of the standard deviation or correlation.
+    estimate, low, high : float
+        In own units; NaN where the parameter means nothing (a correlation without a variance).
+    """
+
+    group: str
+    name: str
+    estimate: float
+    low: float
+    high: float
+
+
+def profile_intervals(
+    criterion: NaturalCriterion, *, level: float = 0.95
+) -> tuple[ProfileInterval, ...]:
+    """Return the interval of every standard deviation and correlation.
+
+    Parameters
+    ----------
+    criterion : NaturalCriterion
+        The fitted criterion.
+    level : float
+        Coverage, in (0, 1).
+
+    Returns
+    -------
+    tuple of ProfileInterval
+        In the order of ``criterion.names``.
+
+    References
+    ----------
+    VenzonMoolgavkar1988.
+    """
+    z = float(stats.norm.ppf(0.5 + level / 2.0))
+    surface = _Surface(criterion=criterion)
+    return tuple(
+        _interval(surface, k, group, name, z) for k, (group, name) in enumerate(criterion.names)
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Surface:
+    """The unprofiled criterion over x: scaled distances of (theta, log sigma) from the optimum."""
+
+    criterion: NaturalCriterion
+    known: dict[bytes, tuple[float, Floats, float, Floats]] = field(default_factory=dict)
+
+    @cached_property
+    def centre(self) -> Floats:
+        theta = self.criterion.optimum
+        return np.append(theta, np.log(self.criterion.sigma(theta)))
+
+    @cached_property
+    def least(self) -> float:
+        return self.criterion.objective.criterion(self.criterion.optimum)
+
+    @cached_property
+    def scale(self) -> Floats:
+        """Standard errors of the parameters taken one by one; a tenth where they are not known."""
+        theta = self.criterion.optimum
+        found = np.full(len(theta), 0.1)
+        for k in range(len(theta)):
+            step = np.zeros(len(theta))
+            step[k] = 1e-3
+            value = self.criterion.objective.criterion
+            bend = (value(theta + step) - 2.0 * self.least + value(theta - step)) / 1e-6
+            if bend > 2e-2:
+                found[k] = min(1.0, np.sqrt(2.0 / bend))
+        return np.append(found, np.sqrt(0.5 / self.criterion.denominator))
+
+    @cached_property
+    def bounds(self) -> list[tuple[float | None, float | None]]:
+        """Bounds of x; a standard deviation may pass through zero, where it changes its sign."""
+        own = []
+        for (low, high), middle, unit in zip(
+            self.criterion.objective.bounds, self.centre, self.scale, strict=False
+        ):
+            own.append(
+                (
+                    None if low is None else (low - middle) / unit,
+                    None if high is None else (high - middle) / unit,
+                )
+            )
+        return [*own, (None, None)]
+
+    def point(self, x: Floats) -> tuple[Floats, float]:
+        """Return theta and sigma."""
+        at = self.centre + x * self.scale
+        return at[:-1], float(np.exp(at[-1]))
+
+    def value(self, x: Floats) -> tuple[float, Floats]:
+        """Return the criterion above its least value, and its gradient in x."""
+        theta, sigma = self.point(x)
+        f, slope, own, own_slope = self._profiled(theta)
+        m = self.criterion.denominator
+        ratio = (own / sigma) ** 2
+        value = f - self.least + m * (ratio - 1.0 - np.log(ratio))
+        gradient = np.append(slope + 2.0 * m * (ratio - 1.0) * own_slope, -2.0 * m * (ratio - 1.0))
+        return float(value), gradient * self.scale
+
+    def _profiled(self, theta: Floats) -> tuple[float, Floats, float, Floats]:
+        """Return f, its gradient, the best sigma, and the gradient of its logarithm."""
+        key = theta.tobytes()
+        if key not in self.known:
+            if self.criterion.value is not None:
+                self.known[key] = self.criterion.value(theta)
+                return self.known[key]
+            f, slope = self.criterion.objective.value(theta)
+            sigma = self.criterion.sigma
+            rates = np.zeros(len(theta))
+            for k in range(len(theta)):
+                step = np.zeros(len(theta))
+                step[k] = 1e-5
+                rates[k] = np.log(sigma(theta + step) / sigma(theta - step)) / 2e-5
+            self.known[key] = (f, slope, sigma(theta), rates)
+        return self.known[key]
+
+    def parameter(self, x: Floats, k: int) -> float:
+        """Return one standard deviation or correlation."""
+        return float(self.criterion.natural(*self.point(x))[k])
+
+    def rate(self, x: Floats, k: int) -> Floats:
+        """Return its gradient in x."""
+        found = np.zeros(len(x))
+        for j in range(len(x)):
+            step = np.zeros(len(x))
+            step[j] = 1e-5
+            found[j] = (self.parameter(x + step, k) - self.parameter(x - step, k)) / 2e-5
+        return found
+
+
+@dataclass(kw_only=True, eq=False)
+class _Profile:
+    """The profile of one parameter; remembers its last point, where the next search starts."""
+
+    surface: _Surface
+    k: int
+    unit: float  # a standard error or so of the parameter
+    last: Floats
+
+    def root(self, c: float) -> float:
+        """Return the square root of the criterion's rise where the parameter is ``c``."""
+        surface, k, unit = self.surface, self.k, self.unit
+        found = optimize.minimize(
+            surface.value,
+            self.last,
+            jac=True,
+            method="SLSQP",
+            bounds=surface.bounds,
+            constraints={
+                "type": "eq",
+                "fun": lambda x: (surface.parameter(x, k) - c) / unit,
+                "jac": lambda x: surface.rate(x, k) / unit,
+            },
+            options={"ftol": 1e-10, "maxiter": 200},
+        )
+        self.last = np.asarray(found.x, dtype=float)
+        return float(np.sqrt(max(float(found.fun), 0.0)))
+
+
+def _interval(surface: _Surface, k: int, group: str, name: str, z: float) -> ProfileInterval:
+    start = np.zeros(len(surface.centre))
+    estimate = surface.parameter(start, k)
+    if not np.isfinite(estimate):
+        nan = float("nan")
+        return ProfileInterval(group=group, name=name, estimate=nan, low=nan, high=nan)
+    unit = max(float(np.linalg.norm(surface.rate(start, k))), 1e-3 * abs(estimate), 1e-8)
+    spread = not name.startswith("correlation")
+    low_end, high_end = (0.0, np.inf) if spread else (-1.0, 1.0)
+    low = _limit(surface, k, estimate, unit, z, low_end)
+    high = _limit(surface, k, estimate, unit, z, high_end)
+    return ProfileInterval(group=group, name=name, estimate=estimate, low=low, high=high)
+
+
+def _limit(surface: _Surface, k: int, estimate: float, unit: float, z: float, end: float) -> float:
+    """Return where the profile crosses z on the way from the estimate to an end of the range."""
+    profile = _Profile(surface=surface, k=k, unit=unit, last=np.zeros(len(surface.centre)))
+    side = np.sign(end - estimate)
+    if side == 0 or abs(end - estimate) < 1e-6 * max(1.0, abs(end) if np.isfinite(end) else 1.0):
+        return end
+    inside, outside = estimate, estimate + side * z * unit
+    for _ in range(40):
+        if np.isfinite(end) and abs(outside - estimate) >= (1.0 - _TINY) * abs(end - estimate):
+            outside = end - _TINY * (end - estimate)
+            if profile.root(outside) < z:
+                return end
+            break
+        if profile.root(outside) >= z:
+            break
+        inside, outside = outside, estimate + 1.6 * (outside - estimate)
+    return float(
+        optimize.brentq(
+            lambda c: profile.root(c) - z, inside, outside, xtol=1e-7 * unit, rtol=1e-12
+        )
+    )
