@@ -36,7 +36,14 @@ from resilience.stats.profile import (
 )
 from resilience.stats.search import optimise
 
-__all__ = ["JOINT_UP_TO", "CrossedFit", "check_memory", "crossed_criterion", "fit_crossed"]
+__all__ = [
+    "JOINT_UP_TO",
+    "CrossedFit",
+    "check_memory",
+    "crossed_criterion",
+    "crossed_problem",
+    "fit_crossed",
+]
 
 Floats = NDArray[np.float64]
 
@@ -100,7 +107,7 @@ def fit_crossed(
     """
     terms = tuple(products.columns[:-1] if fixed is None else fixed)
     check_memory(products, memory_limit)
-    problem = _problem(products, terms, method, covariance or {})
+    problem = crossed_problem(products, terms, method, covariance or {})
     _check_rank(problem, terms)
     theta, convergence = optimise(problem)
     profile = problem.profile(theta)
@@ -154,7 +161,7 @@ def crossed_criterion(
         Constants included, comparable with lme4's REML criterion or deviance.
     """
     terms = tuple(products.columns[:-1] if fixed is None else fixed)
-    problem = _problem(products, terms, method, {})
+    problem = crossed_problem(products, terms, method, {})
     factors = []
     for factor, D in zip(problem.products.factors, covariances, strict=True):
         there = np.linalg.inv(to_own_units(problem.cross, factor.columns))
@@ -192,7 +199,7 @@ def check_memory(products: CrossedProducts, limit: int = MEMORY_LIMIT) -> None:
     )
 
 
-def _problem(
+def crossed_problem(
     products: CrossedProducts,
     terms: tuple[str, ...],
     method: Method,
