@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -219,17 +220,18 @@ class _Profile:
     def root(self, c: float) -> float:
         """Return the square root of the criterion's rise where the parameter is ``c``."""
         surface, k, unit = self.surface, self.k, self.unit
+        constraint: Any = {
+            "type": "eq",
+            "fun": lambda x: (surface.parameter(x, k) - c) / unit,
+            "jac": lambda x: surface.rate(x, k) / unit,
+        }
         found = optimize.minimize(
             surface.value,
             self.last,
             jac=True,
             method="SLSQP",
             bounds=surface.bounds,
-            constraints={
-                "type": "eq",
-                "fun": lambda x: (surface.parameter(x, k) - c) / unit,
-                "jac": lambda x: surface.rate(x, k) / unit,
-            },
+            constraints=constraint,
             options={"ftol": 1e-10, "maxiter": 200},
         )
         self.last = np.asarray(found.x, dtype=float)

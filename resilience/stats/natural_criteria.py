@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from resilience.stats.crossed_fit import CrossedFit, crossed_problem
+from resilience.stats.crossed_fit import crossed_problem
 from resilience.stats.crossed_products import CrossedProducts
 from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.likelihood_intervals import NaturalCriterion

@@ -177,7 +177,7 @@ class RefitPlan:
         return None
 
 
-def _updated(inverse: Floats, step: Floats, change: NDArray[Any]) -> Floats:
+def _updated(inverse: NDArray[Any], step: Floats, change: NDArray[Any]) -> Floats:
     """Return the BFGS update of an inverse curvature."""
     rate = 1.0 / float(change @ step)
     left = np.eye(len(step)) - rate * np.outer(step, change)
