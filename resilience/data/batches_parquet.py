@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from resilience.data.batches import ROWS_PER_CHUNK, TABLE, Chunk, Place
-from resilience.data.batches_arrow import arrow_chunk, check_arrow
+from resilience.data.batches_arrow import Dictionaries, arrow_chunk, check_arrow, is_text
 from resilience.errors import DataError
 from resilience.i18n import text
 from resilience.validation import nearest_names
@@ -34,7 +34,12 @@ class ParquetPiece:
     name: str
     row_groups: tuple[int, ...]
 
-    def chunks(self, columns: Sequence[str], rows: int = ROWS_PER_CHUNK) -> Iterator[Chunk]:
+    def chunks(
+        self,
+        columns: Sequence[str],
+        rows: int = ROWS_PER_CHUNK,
+        dictionaries: Dictionaries | None = None,
+    ) -> Iterator[Chunk]:
         """Yield the rows.
 
         Raises
@@ -42,13 +47,14 @@ class ParquetPiece:
         DataError
             Naming the file and the row group that cannot be read, or the column it lacks.
         """
+        shared = Dictionaries() if dictionaries is None else dictionaries
         with _opened(Path(self.path), self.name) as file:
             check_names(file.schema_arrow.names, columns, self.name)
         with _opened(Path(self.path), self.name, _text_columns(file, columns)) as file:
             for group in self.row_groups:
                 place = Place(part=group + 1, kind="row_group", file=self.name)
                 for batch in _read(file, group, list(columns), rows, place):
-                    yield arrow_chunk(batch, columns, place)
+                    yield arrow_chunk(batch, columns, place, dictionaries=shared)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +112,9 @@ class ParquetBatches:
 
     def chunks(self, columns: Sequence[str]) -> Iterator[Chunk]:
         """Yield the rows file by file and row group by row group."""
+        shared = Dictionaries()
         for piece in self.pieces(whole=True):
-            yield from piece.chunks(columns, self.rows)
+            yield from piece.chunks(columns, self.rows, shared)
 
     def pieces(self, *, whole: bool = False) -> list[ParquetPiece]:
         """Return what can be read separately: every row group, or every file."""
@@ -161,14 +168,7 @@ def _rows_of(path: Path, name: str) -> int:
 
 def _text_columns(file: Any, columns: Sequence[str]) -> list[str]:
     """Return the columns of text, which are read as the dictionaries they are stored in."""
-    import pyarrow as pa
-
-    return [
-        column.name
-        for column in file.schema_arrow
-        if column.name in columns
-        and (pa.types.is_string(column.type) or pa.types.is_large_string(column.type))
-    ]
+    return [c.name for c in file.schema_arrow if c.name in columns and is_text(c.type)]
 
 
 def _read(file: Any, group: int, columns: list[str], rows: int, place: Place) -> Iterator[Any]:

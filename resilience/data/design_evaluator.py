@@ -22,7 +22,7 @@ from resilience.validation import shorten
 if TYPE_CHECKING:
     from formulaic import ModelSpec
 
-__all__ = ["Evaluator"]
+__all__ = ["Evaluator", "as_floats"]
 
 Floats = NDArray[np.float64]
 
@@ -56,12 +56,12 @@ class Evaluator:
         """Return the evaluator of a formula learnt on ``sample``, which gave ``matrix``."""
         plan = _plan(spec)
         found = cls(spec=spec, plan=plan)
-        if plan is not None and not np.array_equal(found.columns(sample), matrix):
+        if plan is not None and not np.array_equal(np.transpose(found.columns(sample)), matrix):
             return cls(spec=spec, plan=None)
         return found
 
-    def columns(self, frame: pd.DataFrame) -> Floats:
-        """Return the columns of all terms, shape (n_rows, n_terms).
+    def columns(self, frame: pd.DataFrame) -> list[Floats]:
+        """Return the columns of all terms, each of shape (n_rows,).
 
         Raises
         ------
@@ -69,7 +69,7 @@ class Evaluator:
             For a category that was not there when the formula was learnt.
         """
         if self.plan is None:
-            return design_columns(self.spec, frame)
+            return list(design_columns(self.spec, frame).T)
         known: dict[_Factor, list[Floats]] = {}
         columns: list[Floats] = []
         ones = np.ones(len(frame))
@@ -81,15 +81,19 @@ class Evaluator:
                 # the first factor runs fastest, as in formulaic
                 product = [b if a is ones else a * b for b in known[factor] for a in product]
             columns += product
-        matrix = np.empty((len(frame), len(columns)))
-        for k, values in enumerate(columns):
-            matrix[:, k] = values
-        return matrix
+        return columns
+
+
+def as_floats(values: pd.Series) -> Floats:
+    """Return a column of numbers, without a copy where they are floats already."""
+    if values.dtype == np.float64:
+        return values.to_numpy()
+    return values.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def _values(values: pd.Series, factor: _Factor) -> list[Floats]:
     if factor.categories is None:
-        return [values.to_numpy(dtype=float, na_value=np.nan)]
+        return [as_floats(values)]
     known = {category: k for k, category in enumerate(factor.categories)}
     if isinstance(values.dtype, pd.CategoricalDtype):
         local, own = values.cat.codes.to_numpy(), values.cat.categories

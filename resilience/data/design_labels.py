@@ -53,7 +53,14 @@ class LabelCoder:
             return self._seen[1]
         code, labels = self._code, self.labels
         found = np.full(len(unique) + 1, -1, dtype=np.int64)
-        for k, label in enumerate(unique.tolist()):
+        known = 0
+        if self._seen is not None and len(unique) > len(self._seen[0]):
+            # readers of Parquet lengthen one dictionary: only its end is new
+            before = self._seen[0]
+            if unique[: len(before)].equals(before):
+                known = len(before)
+                found[:known] = self._seen[1][:known]
+        for k, label in enumerate(unique[known:].tolist(), start=known):
             at = code.get(label, -1)
             if at < 0 and grow:
                 at = code[label] = len(labels)

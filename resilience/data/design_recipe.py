@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from resilience.data.batches import TABLE, Chunk, Place, to_chunk
 from resilience.data.batches_pass import Pass, PassResult, Preparation
 from resilience.data.design import Level
-from resilience.data.design_evaluator import Evaluator
+from resilience.data.design_evaluator import Evaluator, as_floats
 from resilience.data.design_formula import FormulaColumns, check_weights, copies_of_outcome
 from resilience.data.design_labels import LabelCoder, fingerprints
 from resilience.errors import DataError, SpecificationError
@@ -162,27 +162,20 @@ class ProductsStep:
             found.append((level.name, [*own, *level.slopes]))
         return found
 
-    def matrix(self, frame: pd.DataFrame) -> Floats:
-        """Return the columns of the cross-products for prepared rows."""
+    def vectors(self, frame: pd.DataFrame) -> list[Floats]:
+        """Return the columns of the cross-products for prepared rows, the outcome last."""
         columns = self.evaluator.columns(frame)
-        terms = self.terms
         indicators = [
             np.asarray(frame[name] == c, dtype=float)
             for name, own in self.categories.items()
             for c in own
         ]
-        covariates = [k for k, term in enumerate(terms) if term != ONES]
-        data = np.empty((len(frame), len(covariates) + len(indicators) + 1))
-        for place, k in enumerate(covariates):
-            data[:, place] = columns[:, k]
-        for place, values in enumerate(indicators, start=len(covariates)):
-            data[:, place] = values
-        data[:, -1] = frame[self.parts.outcome].to_numpy(dtype=float, na_value=np.nan)
-        return data
+        covariates = [v for v, term in zip(columns, self.terms, strict=True) if term != ONES]
+        return [*covariates, *indicators, as_floats(frame[self.parts.outcome])]
 
     def units_of(self, frame: pd.DataFrame) -> tuple[Floats, Floats]:
         """Return mean and standard deviation of the columns; indicators keep 0 and 1."""
-        data = self.matrix(frame)
+        data = np.column_stack(self.vectors(frame))
         centre, spread = data.mean(axis=0), data.std(axis=0)
         flat = ~(spread > 1e-13 * np.maximum(1.0, np.abs(centre)))
         scale = np.where(flat, 1.0, spread)
@@ -222,7 +215,7 @@ class ProductsStep:
             coder.codes(frame[level.column])
             for coder, level in zip(state.coders, self.levels, strict=True)
         ]
-        state.sums.add(self.matrix(frame), codes, weights)
+        state.sums.add(self.vectors(frame), codes, weights)
         state.places.append(chunk.place)
 
     def close(self, state: _Running) -> Products:

@@ -84,14 +84,17 @@ class Accumulator:
         self._first: list[list[int]] = [[] for _ in self.levels]
         self.n_rows = 0
         self.log_weights = 0.0
+        self._room = np.zeros((0, P))
 
-    def add(self, data: Floats, codes: Sequence[Codes] = (), weights: Floats | None = None) -> None:
+    def add(
+        self, data: Sequence[Floats], codes: Sequence[Codes] = (), weights: Floats | None = None
+    ) -> None:
         """Add a chunk.
 
         Parameters
         ----------
-        data : ndarray of shape (n_rows, n_columns)
-            Covariates and outcome in raw units.
+        data : sequence of ndarray of shape (n_rows,)
+            Covariates and outcome in raw units, column by column.
         codes : sequence of ndarray of shape (n_rows,)
             Per level a whole number for each label, the same in every chunk; the numbers run from
             0 in the order in which labels are met, so that tables stay small.
@@ -103,15 +106,18 @@ class Accumulator:
         SpecificationError
             If a shape disagrees or a weight is negative.
         """
-        n, P = len(data), len(self.columns)
-        if data.shape != (n, P - 1) or len(codes) != len(self.levels):
+        n, P = len(data[-1]), len(self.columns)
+        if len(data) != P - 1 or len(codes) != len(self.levels):
             raise SpecificationError(
-                text("engine.shape", what="columns", seen=data.shape[1], expected=P - 1)
+                text("engine.shape", what="columns", seen=len(data), expected=P - 1)
             )
-        block = np.empty((n, P))
-        np.subtract(data, self.centre[1:], out=block[:, 1:])
-        block[:, 1:] *= 1.0 / self.scale[1:]
+        if n > len(self._room):
+            self._room = np.empty((n, P))
+        block = self._room[:n]
         block[:, 0] = 1.0
+        for k, values in enumerate(data, start=1):
+            np.subtract(values, self.centre[k], out=block[:, k])
+        block[:, 1:] *= 1.0 / self.scale[1:]
         counted, logs = None, None
         if weights is not None:
             if (weights < 0).any() or len(weights) != n:
