@@ -15,6 +15,7 @@ from resilience.i18n import text
 from resilience.stats.crossproducts import ONES
 from resilience.stats.mixed import LevelEffects, MixedFit
 from resilience.stats.prediction_errors import EffectErrors
+from resilience.value_added.calibration_error import with_calibration_error
 from resilience.value_added.drift import kept_levels
 from resilience.value_added.effects import coefficient_table, effects_table
 from resilience.value_added.preparation import Prepared
@@ -67,6 +68,7 @@ def assemble(
         Seed of the draws behind the rank intervals.
     """
     groups, intake = model.groups, model.intake or Intake()
+    fitted = with_calibration_error(fitted, design, prepared)
     at = len(groups) - 1
     school = fitted.levels[at]
     loading = loading_of(design, at)

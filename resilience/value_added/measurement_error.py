@@ -25,8 +25,9 @@ with the *same* coefficients, which is why the fit that follows needs no change.
 
 * A square of the prior keeps its coefficient (the variance of :math:`\xi` given :math:`x` is nearly
   constant), higher powers and splines are approximations.
-* The reliability is taken as known, means and covariances as estimated without error; intervals of
-  the coefficients hold their level all the same (recovery tests).
+* The reliability is taken as known.  That means and covariances are estimated widens the intervals
+  of coefficients and effects (``calibration_error.py``); fits from a shared pass, which keeps no
+  rows, leave this part out.
 * What a calibrated mean leaves of a small school's true mean stays in the random intercept and
   widens it; with years, each school × year is calibrated from its own pupils.
 * Covariates enter the expectation linearly; rows filled under ``missing="indicator"`` count as
@@ -36,6 +37,7 @@ with the *same* coefficients, which is why the fit that follows needs no change.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -48,9 +50,75 @@ from resilience.stats.regression_calibration import Moments, calibrate, two_leve
 from resilience.validation import check_columns, check_numeric, shorten
 from resilience.value_added.specification import Intake
 
-__all__ = ["calibrated_intake", "reliability_by_column"]
+__all__ = ["Calibration", "calibrated_intake", "reliability_by_column"]
 
 Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Calibration:
+    """What was observed of error-prone priors and the covariates that tell about them.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Columns, the error-prone ones first.
+    prone : tuple of str
+        Error-prone columns.
+    values, errors : ndarray of shape (n, q)
+        Observed values and their error variances.
+    schools : ndarray of shape (n,)
+        Codes of the schools (or schools and years).
+    clusters : ndarray of shape (n,)
+        Codes of the schools.
+    by_share : ndarray of shape (q,)
+        Columns whose error variance is a share of their observed variance.
+    composition : mapping of {column: how}
+        Composition of the intake.
+    """
+
+    names: tuple[str, ...]
+    prone: tuple[str, ...]
+    values: Floats
+    errors: Floats
+    schools: Codes
+    clusters: Codes
+    by_share: NDArray[np.bool_]
+    composition: Mapping[str, str]
+
+    def moments(self, rows: NDArray[np.bool_] | None = None) -> Moments:
+        """Return means and covariances, of some schools' rows alone where asked."""
+        x, errors, schools = self.values, self.errors, self.schools
+        if rows is not None:
+            share = np.where(self.by_share, x[rows].var(axis=0), 1.0)
+            share /= np.where(self.by_share, x.var(axis=0), 1.0)
+            x, errors = x[rows], errors[rows] * share
+            schools = np.unique(schools[rows], return_inverse=True)[1].astype(np.int64)
+        spread = self.values.std(axis=0)
+        scale = np.where(spread > 0, spread, 1.0)
+        found = two_level_moments(x / scale, schools, errors / scale**2)
+        return Moments(
+            mean=found.mean * scale,
+            between=found.between * np.outer(scale, scale),
+            within=found.within * np.outer(scale, scale),
+            error=found.error * scale**2,
+        )
+
+    def columns(self, moments: Moments) -> dict[str, Floats]:
+        """Return the calibrated priors and compositions, one value per row, by name."""
+        size = np.where(self.by_share, moments.error / np.maximum(self.errors[0], 1e-300), 1.0)
+        errors = self.errors * np.where(self.errors[0] > 0, size, 1.0)
+        expected = calibrate(self.values, self.schools, errors, moments)
+        found = {name: expected.pupils[:, k] for k, name in enumerate(self.prone)}
+        for name, how in self.composition.items():
+            if how == "latent" and name in self.names:
+                at_school = expected.schools[:, self.names.index(name)]
+                found[f"{name}_mean"] = at_school[self.schools]
+            elif name in self.prone:
+                alone = how == "leave_one_out"
+                found[f"{name}_mean"] = _raw_mean(found[name], self.schools, alone=alone)
+        return found
 
 
 def reliability_by_column(intake: Intake, variables: Sequence[str]) -> dict[str, float | str]:
@@ -99,7 +167,7 @@ def calibrated_intake(
     variables: Sequence[str],
     cells: Sequence[str],
     raw: pd.DataFrame,
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, Calibration | None]:
     """Return the frame with error-prone priors and their composition replaced by expectations.
 
     Parameters
@@ -117,10 +185,10 @@ def calibrated_intake(
 
     Returns
     -------
-    DataFrame
-        A copy.  ``latent`` composition becomes the expected true mean (of exact columns too: the
-        prior of a school tells about the rest of its intake); ``mean`` and ``leave_one_out`` of an
-        error-prone column become those of its calibrated values.
+    (DataFrame, Calibration or None)
+        A copy, and what it rests on.  ``latent`` composition becomes the expected true mean (of
+        exact columns too: the prior of a school tells about the rest of its intake); ``mean`` and
+        ``leave_one_out`` of an error-prone column become those of its calibrated values.
 
     Raises
     ------
@@ -134,28 +202,28 @@ def calibrated_intake(
     """
     wanted = reliability_by_column(intake, variables)
     if not wanted:
-        return frame
+        return frame, None
     check_numeric(frame, list(wanted), table="data")
     names, values = _columns(frame, wanted, [*variables, *intake.composition])
     errors = np.zeros_like(values)
     for k, (name, how) in enumerate(wanted.items()):
         errors[:, k] = _error_variances(frame, raw, name, how, intake)
     if not errors.any():
-        return frame
-    keys = [frame[c] for c in cells]
-    cell = frame.groupby(keys, observed=True, sort=True).ngroup()
-    schools: NDArray[np.int64] = np.asarray(cell, dtype=np.int64)
-    moments = _moments(values, schools, errors, list(wanted), cells)
-    found = calibrate(values, schools, errors, moments)
-    out = frame.copy()
-    for k, name in enumerate(wanted):
-        out[name] = found.pupils[:, k]
-    for name, how in intake.composition.items():
-        if how == "latent" and name in names:
-            out[f"{name}_mean"] = found.schools[schools, names.index(name)]
-        elif name in wanted:
-            out[f"{name}_mean"] = _raw_mean(out[name], keys, alone=how == "leave_one_out")
-    return out
+        return frame, None
+    cell = frame.groupby([frame[c] for c in cells], observed=True, sort=True).ngroup()
+    shares = [not isinstance(how, str) for how in wanted.values()]
+    calibration = Calibration(
+        names=tuple(names),
+        prone=tuple(wanted),
+        values=values,
+        errors=errors,
+        schools=np.asarray(cell, dtype=np.int64),
+        clusters=np.asarray(pd.factorize(frame[cells[0]], sort=True)[0], dtype=np.int64),
+        by_share=np.array(shares + [False] * (len(names) - len(shares))),
+        composition=dict(intake.composition),
+    )
+    moments = _checked_moments(calibration, cells)
+    return frame.assign(**calibration.columns(moments)), calibration
 
 
 def _columns(
@@ -213,53 +281,40 @@ def _unit(frame: pd.DataFrame, raw: pd.DataFrame, name: str, intake: Intake) -> 
     return np.asarray(ratio, dtype=np.float64)
 
 
-def _moments(
-    values: Floats,
-    schools: NDArray[np.int64],
-    errors: Floats,
-    names: Sequence[str],
-    cells: Sequence[str],
-) -> Moments:
+def _checked_moments(calibration: Calibration, cells: Sequence[str]) -> Moments:
     """Return the moments, or say why errors and observed variation contradict each other."""
-    n_schools = int(schools.max()) + 1
-    if n_schools < 2 or n_schools == len(schools):
-        raise DataError(
-            text("measurement.cells", cells=" × ".join(cells), n=n_schools, rows=len(schools))
-        )
-    scale = np.where(values.std(axis=0) > 0, values.std(axis=0), 1.0)
-    found = two_level_moments(values / scale, schools, errors / scale**2)
-    for k, name in enumerate(names):
+    n, n_schools = len(calibration.schools), int(calibration.schools.max()) + 1
+    if n_schools < 2 or n_schools == n:
+        raise DataError(text("measurement.cells", cells=" × ".join(cells), n=n_schools, rows=n))
+    found = calibration.moments()
+    for k, name in enumerate(calibration.prone):
         if found.constant[k]:
             raise DataError(
                 text("measurement.school_level", column=repr(name), cells=" × ".join(cells))
             )
-    prone = [k for k in range(len(names)) if found.error[k] > 0]
+    prone = np.flatnonzero(found.error > 0)
     true, observed = found.unexplained
-    for at, k in enumerate(prone):
+    for at, which in enumerate(prone):
         if true[at, at] <= 0:
             raise DataError(
                 text(
                     "measurement.above",
-                    column=repr(names[k]),
-                    error=f"{found.error[k] * scale[k] ** 2:.4g}",
-                    within=f"{observed[at, at] * scale[k] ** 2:.4g}",
+                    column=repr(calibration.names[which]),
+                    error=f"{found.error[which]:.4g}",
+                    within=f"{observed[at, at]:.4g}",
                 )
             )
     if np.linalg.eigvalsh(true)[0] <= 0:
-        raise DataError(text("measurement.joint", columns=shorten(names[k] for k in prone)))
-    return Moments(
-        mean=found.mean * scale,
-        between=found.between * np.outer(scale, scale),
-        within=found.within * np.outer(scale, scale),
-        error=found.error * scale**2,
-    )
+        columns = shorten(calibration.names[k] for k in prone)
+        raise DataError(text("measurement.joint", columns=columns))
+    return found
 
 
-def _raw_mean(x: pd.Series[float], keys: Sequence[pd.Series], *, alone: bool) -> pd.Series[float]:
+def _raw_mean(x: Floats, schools: Codes, *, alone: bool) -> Floats:
     """Return the school mean of calibrated values, without the pupil's own where asked."""
-    grouped = x.groupby(list(keys), observed=True)
-    mean, size = grouped.transform("mean"), grouped.transform("size").astype(float)
+    size = np.bincount(schools)[schools].astype(float)
+    total = np.bincount(schools, x)[schools]
     if not alone:
-        return mean
-    others = (mean * size - x) / (size - 1.0).where(size > 1, np.nan)
-    return others.fillna(float(x.mean()))
+        return np.asarray(total / size)
+    others = (total - x) / np.maximum(size - 1.0, 1.0)
+    return np.where(size > 1, others, x.mean())

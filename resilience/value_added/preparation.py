@@ -16,7 +16,7 @@ from resilience.i18n import text
 from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.mixed import fit_mixed
 from resilience.validation import check_columns, check_not_empty, check_numeric
-from resilience.value_added.measurement_error import calibrated_intake
+from resilience.value_added.measurement_error import Calibration, calibrated_intake
 from resilience.value_added.specification import Composition, Intake
 
 __all__ = ["Prepared", "composition_mean", "prepare"]
@@ -36,12 +36,15 @@ class Prepared:
         Terms that the intake added.
     n_dropped : int
         Rows dropped because of gaps.
+    calibration : Calibration or None
+        What calibrated priors and compositions rest on.
     """
 
     data: pd.DataFrame
     formula: str
     added: tuple[str, ...]
     n_dropped: int
+    calibration: Calibration | None = None
 
 
 def prepare(
@@ -90,10 +93,16 @@ def prepare(
         check_numeric(frame, [name], table="data")
         _add(frame, f"{name}_mean", composition_mean(frame, name, cells, how=how))
         added.append(f"{name}_mean")
-    frame = calibrated_intake(frame, intake, variables=parts.variables, cells=cells, raw=data)
+    frame, calibration = calibrated_intake(
+        frame, intake, variables=parts.variables, cells=cells, raw=data
+    )
     right = " + ".join([parts.right, *added])
     return Prepared(
-        data=frame, formula=f"{parts.outcome} ~ {right}", added=tuple(added), n_dropped=n_dropped
+        data=frame,
+        formula=f"{parts.outcome} ~ {right}",
+        added=tuple(added),
+        n_dropped=n_dropped,
+        calibration=calibration,
     )
 
 
