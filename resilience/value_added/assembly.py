@@ -68,8 +68,7 @@ def assemble(
         Seed of the draws behind the rank intervals.
     """
     groups, intake = model.groups, model.intake or Intake()
-    fitted = with_calibration_error(fitted, design, prepared)
-    at = len(groups) - 1
+    at, fitted = len(groups) - 1, with_calibration_error(fitted, design, prepared)
     school = fitted.levels[at]
     loading = loading_of(design, at)
     effect = school.modes @ loading
