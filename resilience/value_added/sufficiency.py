@@ -10,11 +10,14 @@ from scipy import stats
 from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.validation import check_fraction, check_positive
+from resilience.value_added.drift import Drift, drift_of
 from resilience.value_added.yearly import YearlyEffects, school_year_cells
 
 __all__ = ["sufficiency_table"]
 
 Floats = NDArray[np.float64]
+
+_LONGEST = 60  # years searched one by one
 
 
 def sufficiency_table(
@@ -43,7 +46,15 @@ def sufficiency_table(
     .. math:: \mathrm{pupils} = \frac{\sigma_e^2}{1/A_c - \sigma_v^2} \text{ in one year}, \qquad
               \mathrm{years} = A_c(\sigma_v^2 + \sigma_e^2/n) ,
 
-    both rounded up and total, not in addition to what there is.  Pupils are infinite where
+    both rounded up and total, not in addition to what there is.  With drift the years hang
+    together: for AR(1) they are the least number m of consecutive years of n pupils with
+    :math:`1'(\sigma_v^2R_m(\rho) + \sigma_e^2/n\, I)^{-1}1 \ge A_c`; for unstructured years, whose
+    mean over the T years of the data is the effect, :math:`\sigma_v^2` is the variance of one year
+    around that mean and
+
+    .. math:: \mathrm{years} = \frac{\sigma_v^2T/(T-1) + \sigma_e^2/n}{1/A_c + \sigma_v^2/(T-1)} ,
+
+    exact for equal variances and correlations, infinite above T.  Pupils are infinite where
     :math:`\sigma_v^2 \ge 1/A_c`: the part of one year that passes alone exceeds the asked
     precision, and only years help.  Both are infinite where the equation has no solution: the
     error of the coefficients alone exceeds it, and only more schools help.
@@ -90,11 +101,12 @@ def sufficiency_table(
         enough = error <= bound * (1.0 + 1e-12)
         critical = _critical_reliability(results, bound)
     cohort, pupil_variance = _cohorts(results)
+    drift = drift_of(results)
     with np.errstate(divide="ignore", invalid="ignore"):
         precision = np.maximum(critical, 0.0) / (persistent * (1.0 - critical))
         room = 1.0 / precision - results.variances["transient"]
         pupils = np.where(room > 0, pupil_variance / room, np.inf)
-        years = precision * (results.variances["transient"] + pupil_variance / cohort)
+        years = _years(results, drift, precision, pupil_variance / cohort)
     unsolved = np.isnan(critical)
     pupils, years = _consistent(
         table,
@@ -102,8 +114,10 @@ def sufficiency_table(
         np.where(unsolved, np.inf, _rounded_up(years)),
         enough,
     )
+    if drift is not None and drift.kind == "unstructured":
+        years = np.where(years > len(drift.years), np.inf, years)
     reasons = [
-        _reason(bool(e), bool(u), p, y, c, results)
+        _reason(bool(e), bool(u), (p, y, c), results, drift)
         for e, u, p, y, c in zip(enough, unsolved, pupils, years, cohort, strict=True)
     ]
     return table[["school_id", "n_pupils", "n_years", "std_error", "reliability"]].assign(
@@ -152,6 +166,31 @@ def _cohorts(results: YearlyEffects) -> tuple[Floats, Floats]:
     return cohort, np.where(np.isfinite(variance), variance, pooled)
 
 
+def _years(
+    results: YearlyEffects, drift: Drift | None, precision: Floats, sampling: Floats
+) -> Floats:
+    """Return the number of years of one cohort each at which a precision is reached."""
+    transient = results.variances["transient"]
+    if drift is None:
+        return precision * (transient + sampling)
+    if drift.kind == "unstructured":
+        others = len(drift.years) - 1.0
+        share = transient / others
+        return np.asarray((transient + share + sampling) / (1.0 / precision + share))
+    found = np.full(len(precision), np.nan)
+    reached = np.zeros(len(precision))
+    for m in range(1, _LONGEST + 1):
+        lags = np.abs(np.subtract.outer(np.arange(m), np.arange(m)))
+        values, vectors = np.linalg.eigh(transient * np.power(float(drift.correlation), lags))
+        loads = vectors.sum(axis=0) ** 2
+        before, reached = reached, (loads / (values + sampling[:, None])).sum(axis=1)
+        now = np.isnan(found) & (reached >= precision * (1.0 - 1e-9))
+        found = np.where(now, float(m), found)
+    # beyond, every further year adds the same
+    rest = _LONGEST + (precision - reached) / (reached - before)
+    return np.where(np.isnan(found), rest, found)
+
+
 def _rounded_up(value: Floats) -> Floats:
     """Round up to whole numbers of at least 1; rounding noise is not a pupil."""
     return np.asarray(np.maximum(np.ceil(value * (1.0 - 1e-9)), 1.0))
@@ -172,17 +211,19 @@ def _consistent(
 def _reason(
     enough: bool,
     unsolved: bool,
-    pupils: float,
-    years: float,
-    cohort: float,
+    needed: tuple[float, float, float],
     results: YearlyEffects,
+    drift: Drift | None,
 ) -> Bilingual:
+    pupils, years, cohort = needed
     if enough:
         return text("value_added.enough")
     if unsolved:
         none = results.variances["persistent"] <= 0
         return text("value_added.no_variation" if none else "value_added.coefficients_exceed")
     values = {"years": f"{years:.0f}", "n": f"{cohort:.1f}".removesuffix(".0")}
+    if drift is not None and not np.isfinite(years) and np.isfinite(cohort):
+        return text("drift.mean_of_years", years=len(drift.years), n=values["n"])
     if not np.isfinite(years):
         return text("value_added.no_usable_year")
     if not np.isfinite(pupils):

@@ -15,6 +15,7 @@ from resilience.i18n import text
 from resilience.stats.prediction_errors import coefficient_half
 from resilience.stats.states import YearTarget, target_posteriors
 from resilience.validation import shorten
+from resilience.value_added.drift import Drift, drift_of
 from resilience.value_added.yearly import YearlyEffects, school_year_cells
 
 __all__ = [
@@ -63,7 +64,9 @@ def target_table(
         after it.  Weights give :math:`\sum_t w_t(u + v_t)`: those of a difference of two years add
         up to 0.
     lag_correlation : float
-        ρ in [0, 1); the fit itself takes the years as independent.
+        ρ in [0, 1) for fits that take the years as independent.  A fit with drift has estimated
+        how its years hang together: its own posterior serves, slopes and outer levels included,
+        and ``lag_correlation`` must stay at 0.
 
     Returns
     -------
@@ -74,7 +77,8 @@ def target_table(
     ------
     SpecificationError
         Without a year level, for an unknown target or year, or where the model has parts that
-        yearly residuals do not hold (slopes, outer levels, procedures) and the target needs them.
+        yearly residuals do not hold (slopes, outer levels, procedures) and the target needs them;
+        for the next year of a fit whose years have an unstructured covariance.
 
     References
     ----------
@@ -82,6 +86,9 @@ def target_table(
     """
     if results.time is None or "year" not in results.school_years.columns:
         raise SpecificationError(text("value_added.this_years_effect"))
+    drift = drift_of(results)
+    if drift is not None:
+        return _of_drift(results, drift, target, lag_correlation)
     panel = _panel(results)
     wanted, words = read_target(target, panel.labels)
     variances = (results.variances["persistent"], results.variances["transient"])
@@ -119,6 +126,26 @@ def target_table(
         effect, conditional, prior = found.mean, found.variance, found.prior
         total = conditional + _coefficient_variance(results, panel, found.gain)
     return predicted(table["school_id"], effect, (conditional, total, prior), words)
+
+
+def _of_drift(
+    results: YearlyEffects, drift: Drift, target: Target, lag_correlation: float
+) -> pd.DataFrame:
+    """Return the table of a target from the posterior of a fit with drift."""
+    if lag_correlation != 0.0:
+        raise SpecificationError(text("drift.own_correlation", given=f"{lag_correlation:g}"))
+    labels = np.sort(results.school_years["year"].unique()).astype(object)
+    wanted, words = read_target(target, labels)
+    axis = year_numbers(labels)
+    if drift.kind == "unstructured" and (wanted.years > axis.max()).any():
+        raise SpecificationError(text("drift.no_next_year", years=_listed(labels)))
+    found = drift.predict(wanted, axis)
+    return predicted(
+        results.school_effects["school_id"],
+        found.mean,
+        (found.conditional, found.total, found.prior),
+        words,
+    )
 
 
 def predicted(
