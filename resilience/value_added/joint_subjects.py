@@ -43,10 +43,10 @@ from resilience.stats.strata_fit import fit_strata
 from resilience.validation import check_choice
 from resilience.value_added.assembly import warn_of_weakness
 from resilience.value_added.nesting import check_nested
-from resilience.value_added.preparation import Prepared, prepare
-from resilience.value_added.results import ValueAddedResults
+from resilience.value_added.preparation import Prepared
 from resilience.value_added.specification import Intake, Structure
-from resilience.value_added.subject_results import joint_results
+from resilience.value_added.subject_preparation import prepare_subjects
+from resilience.value_added.subject_results import SubjectsResults, joint_results
 
 if TYPE_CHECKING:
     from resilience.value_added.model import ValueAddedModel
@@ -83,7 +83,7 @@ def fit_subjects(
     *,
     method: Literal["reml", "ml"] = "reml",
     random_state: int | None = None,
-) -> ValueAddedResults:
+) -> SubjectsResults:
     """Fit a model with ``Structure.outcome_group``.
 
     Parameters
@@ -99,7 +99,7 @@ def fit_subjects(
 
     Returns
     -------
-    ValueAddedResults
+    SubjectsResults
         ``school_effects`` are those in the plain mean of the subjects; `subject_effects`,
         `composite_effects` and `subject_covariance` of ``resilience.value_added.subjects`` read the
         rest.
@@ -128,7 +128,12 @@ def fit_subjects(
         )
     warn_of_weakness(fitted, model.groups)
     return joint_results(
-        model, fitted, joint.design, joint.prepared, random_state=random_state or 0
+        model,
+        fitted,
+        joint.design,
+        joint.prepared,
+        subject=subject_levels(model)[0],
+        random_state=random_state or 0,
     )
 
 
@@ -147,8 +152,15 @@ def joint_design(model: ValueAddedModel, data: pd.DataFrame) -> JointDesign:
     column, levels = subject_levels(model)
     for name in structure.covariance:
         check_choice(name, [level.name for level in levels], argument="Structure.covariance")
-    extra = [column, *(c for c in (structure.weights, structure.unit) if c)]
-    prepared = prepare(data, model.formula, intake, groups=groups, time=model.time, extra=extra)
+    prepared = prepare_subjects(
+        data,
+        model.formula,
+        intake,
+        groups=groups,
+        time=model.time,
+        subject=column,
+        extra=[c for c in (structure.weights, structure.unit) if c],
+    )
     frame = prepared.data
     _check_rows(frame, groups, model.time)
     design = design_from_frame(frame, prepared.formula, groups=levels, weights=structure.weights)
@@ -172,11 +184,9 @@ def subject_levels(model: ValueAddedModel) -> tuple[str, list[Level]]:
     Raises
     ------
     SpecificationError
-        If a level is unknown, the school's is not among them, or the model has a drift.
+        If a level is unknown or the school's is not among them.
     """
     structure, groups, levels = model.structure or Structure(), model.groups, model.levels
-    if getattr(structure, "drift", None) is not None:
-        raise SpecificationError(text("subjects.with_drift"))
     given = structure.outcome_group
     assert given is not None
     names = [level.name for level in levels]

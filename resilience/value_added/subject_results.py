@@ -2,33 +2,105 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.data.design import Design, formula_columns
+from resilience.data.design import Design, design_columns, formula_columns
 from resilience.stats.mixed import LevelEffects
 from resilience.stats.strata_fit import StrataFit
+from resilience.value_added.assembly import variance_table
 from resilience.value_added.effects import coefficient_table, effects_table
 from resilience.value_added.preparation import Prepared
 from resilience.value_added.question import infer_question, question_of
 from resilience.value_added.results import ValueAddedResults
 from resilience.value_added.specification import Intake
+from resilience.value_added.subject_preparation import prepare_subjects
 from resilience.value_added.subjects import (
     by_subject,
     effect_errors,
     equal_weights,
+    joint_fit,
     subject_loadings,
 )
 
 if TYPE_CHECKING:
     from resilience.value_added.model import ValueAddedModel
 
-__all__ = ["joint_results"]
+__all__ = ["SubjectsResults", "joint_results"]
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class SubjectsResults(ValueAddedResults):
+    """Results of a joint model of several subjects.
+
+    ``school_effects``, ``variances`` and ``icc`` are those of the plain mean of the subjects;
+    ``mixed`` is a `StrataFit` and holds the rest: `subject_effects`, `composite_effects` and
+    `subject_covariance` of ``resilience.value_added.subjects`` read it.  ``cross`` holds the
+    whitened cross-products at the estimated residual covariance: to whatever reads cross-products
+    an ordinary model with one residual variance, that of the first subject.
+
+    Attributes
+    ----------
+    subject : str
+        Column of the subjects.
+    """
+
+    subject: str
+
+    def augment(self, data: pd.DataFrame) -> pd.DataFrame:
+        """Return ``data`` with ``fitted``, ``fitted_with_effects`` and ``pupil_residual``.
+
+        The effects are those of the schools in the row's subject (slopes and outer levels included)
+        that last; the part of a single year is left in the residual.  Units and subjects that were
+        not in the fit get the fixed part alone.
+
+        Raises
+        ------
+        DataError
+            If a used column is absent, has gaps, or holds a category that the fit did not see.
+        """
+        prepared = prepare_subjects(
+            data,
+            self.source_formula,
+            self.intake,
+            groups=[*self.outer_effects["group"].unique(), self.group],
+            time=self.time,
+            subject=self.subject,
+        )
+        frame = prepared.data
+        X = design_columns(self.spec, frame)
+        fitted = X @ self.fixed_effects["estimate"].to_numpy()
+        effects = self._effects_of(frame, X)
+        outcome = self.formula.partition("~")[0].strip()
+        return frame.assign(
+            fitted=fitted,
+            fitted_with_effects=fitted + effects,
+            pupil_residual=frame[outcome].to_numpy(dtype=float) - fitted - effects,
+        )
+
+    def _effects_of(self, frame: pd.DataFrame, X: Floats) -> Floats:
+        """Return the sum of all lasting effects of each row's units in its subject."""
+        fit = joint_fit(self)
+        terms = list(self.fixed_effects["term"])
+        subject = pd.Index(fit.subjects).get_indexer(pd.Index(frame[self.subject]))
+        total = np.zeros(len(frame))
+        lasting = [level.name for level in fit.levels].index(self.group) + 1
+        for at, level in enumerate(fit.levels[:lasting]):
+            unit = pd.Index(level.labels).get_indexer(pd.Index(frame[level.name], dtype=object))
+            own = [np.ones(len(frame))]
+            if by_subject(fit, at):
+                own = [subject == s for s in range(len(fit.subjects))]
+            slopes = [X[:, terms.index(term)] for _, term in _slope_terms(fit, at)]
+            rows = np.column_stack([*own, *slopes])
+            known = (unit >= 0) & (subject >= 0)
+            total += np.where(known, (rows * level.modes[unit]).sum(axis=1), 0.0)
+        return total
 
 
 def joint_results(
@@ -37,12 +109,10 @@ def joint_results(
     design: Design,
     prepared: Prepared,
     *,
+    subject: str,
     random_state: int = 0,
-) -> ValueAddedResults:
+) -> SubjectsResults:
     """Return the results of a joint fit; the school's effect is that in the mean of the subjects.
-
-    ``cross`` holds the whitened cross-products at the estimated residual covariance: for refits
-    they are an ordinary model, with the residual covariance taken as known.
 
     Parameters
     ----------
@@ -54,6 +124,8 @@ def joint_results(
         The plain design.
     prepared : Prepared
         What the intake added and dropped.
+    subject : str
+        Column of the subjects.
     random_state : int
         Seed of the draws behind the rank intervals.
     """
@@ -68,7 +140,7 @@ def joint_results(
     if model.time is not None:
         n_years = np.bincount(fitted.levels[at + 1].parent, minlength=len(n_years))
     years, means, _ = _cells(fitted, design, at + 1 if model.time is not None else at, at)
-    return ValueAddedResults(
+    return SubjectsResults(
         formula=prepared.formula,
         source_formula=model.formula,
         group=groups[-1],
@@ -113,6 +185,7 @@ def joint_results(
         n_dropped=prepared.n_dropped,
         spec=design.spec,
         mixed=fitted,
+        subject=subject,
         cross=fitted.strata.whitened(fitted.residual_covariance / fitted.residual_variance),
     )
 
@@ -157,19 +230,25 @@ def _cells(
 
 
 def _variances(fitted: StrataFit) -> pd.DataFrame:
-    """Return ``group term variance std_dev correlation``; one residual row per subject."""
-    rows: list[tuple[str, str, float, float, float]] = []
-    school_terms = next(v.terms for k, v in enumerate(fitted.levels) if by_subject(fitted, k))
-    own = school_terms[: len(fitted.subjects)]
-    blocks = [(v.name, v.terms, v.covariance) for v in fitted.levels]
-    for name, terms, block in [*blocks, ("residual", own, fitted.residual_covariance)]:
-        tied = name != "residual" or fitted.strata.linked
-        spread = np.sqrt(np.diag(block))
-        for k, term in enumerate(terms):
-            size = spread[0] * spread[k]
-            tie = block[0, k] / size if k and size > 0 and tied else np.nan
-            rows.append((name, term, float(spread[k] ** 2), float(spread[k]), float(tie)))
-    return pd.DataFrame(rows, columns=["group", "term", "variance", "std_dev", "correlation"])
+    """Return the table of variances with one residual row per subject, and per pair if tied."""
+    school = next(v for k, v in enumerate(fitted.levels) if by_subject(fitted, k))
+    terms = school.terms[: len(fitted.subjects)]
+    block = fitted.residual_covariance
+    spread = np.sqrt(np.diag(block))
+    tie = block / np.outer(spread, spread) if fitted.strata.linked else np.full_like(block, np.nan)
+    rows: list[tuple[str, str, float, float, float]] = [
+        ("residual", term, float(spread[k] ** 2), float(spread[k]), tie[0, k] if k else np.nan)
+        for k, term in enumerate(terms)
+    ]
+    if fitted.strata.linked:
+        rows += [
+            ("residual", f"{terms[i]} × {terms[k]}", np.nan, np.nan, float(tie[i, k]))
+            for i in range(1, len(terms))
+            for k in range(i + 1, len(terms))
+        ]
+    levels = variance_table(fitted).iloc[:-1]
+    residual = pd.DataFrame(rows, columns=list(levels.columns))
+    return pd.concat([levels, residual], ignore_index=True)
 
 
 def _slope_terms(fitted: StrataFit, at: int) -> list[tuple[int, str]]:

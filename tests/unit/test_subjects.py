@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 import resilience as rs
-from resilience.errors import WeakDataWarning
+from resilience.errors import SpecificationError, WeakDataWarning
+from resilience.value_added.preparation import composition_mean
 from resilience.value_added.subjects import (
     composite_effects,
     subject_covariance,
@@ -251,6 +252,86 @@ def test_whitened_cross_products_are_an_ordinary_model_of_the_same_criterion(joi
     covariances = [v.covariance / joint.mixed.residual_variance for v in joint.mixed.levels]
     again = mixed_criterion(joint.cross, covariances, fixed=joint.mixed.terms)
     assert again == pytest.approx(joint.criterion, rel=1e-10)
+
+
+def test_augment_reads_the_school_in_the_subject_of_the_row(data, joint):
+    table = joint.augment(data)
+    assert len(table) == len(data)
+    effects = subject_effects(joint).set_index(["school_id", "subject"])["effect"]
+    keys = pd.MultiIndex.from_frame(data[["school_id", "subject"]])
+    gap = (table["fitted_with_effects"] - table["fitted"]).to_numpy()
+    assert gap == pytest.approx(effects[keys].to_numpy())
+    assert (table["fitted_with_effects"] + table["pupil_residual"]).to_numpy() == pytest.approx(
+        data["score"].to_numpy()
+    )
+    new = data.head(3).assign(school_id="S99")
+    rows = joint.augment(new)
+    assert rows["fitted_with_effects"].tolist() == rows["fitted"].tolist()
+
+
+@pytest.mark.filterwarnings("ignore::resilience.errors.WeakDataWarning")
+def test_augment_adds_outer_levels_and_slopes(data):
+    groups = ["municipality_id", "school_id"]
+    model = rs.ValueAddedModel(
+        FORMULA,
+        group=groups,
+        slopes="prior_score",
+        structure=rs.Structure(outcome_group="subject", unit="pupil_key"),
+    )
+    va = model.fit(data)
+    row = data.iloc[[7]]
+    one = va.augment(row).iloc[0]
+    town, school = va.mixed.levels
+    at = list(school.labels).index(row["school_id"].iloc[0])
+    s = SUBJECTS.index(row["subject"].iloc[0])
+    expected = town.modes[list(town.labels).index(row["municipality_id"].iloc[0]), 0]
+    expected += school.modes[at, s] + school.modes[at, 3] * row["prior_score"].iloc[0]
+    assert one["fitted_with_effects"] - one["fitted"] == pytest.approx(expected)
+
+
+@pytest.mark.filterwarnings("ignore::resilience.errors.WeakDataWarning")
+@pytest.mark.parametrize("how", ["latent", "mean", "leave_one_out"])
+def test_composition_is_formed_within_each_subject(data, how):
+    # one value per pupil, the same in all of the pupil's rows, more alike within schools
+    rng = np.random.default_rng(5)
+    key = data["pupil_key"].astype("category").cat.codes.to_numpy()
+    school = data["school_id"].astype("category").cat.codes.to_numpy()
+    ses = rng.normal(size=key.max() + 1)[key] + rng.normal(size=school.max() + 1)[school]
+    table = data.assign(ses=ses)
+    model = rs.ValueAddedModel(
+        "score ~ C(subject) * prior_score + ses",
+        group="school_id",
+        intake=rs.Intake(composition={"ses": how}),
+        structure=rs.Structure(outcome_group="subject", unit="pupil_key"),
+    )
+    va = model.fit(table)
+    assert "ses_mean" in set(va.fixed_effects["term"])
+    seen = va.augment(table)["ses_mean"]
+    for subject in SUBJECTS:
+        own = table[table["subject"] == subject]
+        alone = composition_mean(own, "ses", ["school_id"], how=how)
+        assert seen[own.index].to_numpy() == pytest.approx(alone.to_numpy())
+
+
+def test_priors_measured_with_error_are_refused(data):
+    model = rs.ValueAddedModel(
+        FORMULA,
+        group="school_id",
+        intake=rs.Intake(prior_reliability=0.8),
+        structure=rs.Structure(outcome_group="subject"),
+    )
+    with pytest.raises(SpecificationError, match="prior_reliability"):
+        model.fit(data)
+
+
+def test_every_pair_of_subjects_has_its_correlation_among_the_variances(joint):
+    table = joint.variance_components.set_index(["group", "term"])["correlation"]
+    pairs = subject_covariance(joint).set_index(["group", "subject", "other_subject"])
+    for group in ("school_id", "residual"):
+        seen = table[(group, "subject=reading × subject=science")]
+        assert seen == pytest.approx(
+            pairs.loc[(group, "reading", "science"), "subject_correlation"]
+        )
 
 
 def test_results_travel(joint):
