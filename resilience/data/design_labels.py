@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from resilience.stats.accumulator_cells import Pairs
+from resilience.stats.crossproducts import LevelProducts
+
 __all__ = ["CellTable", "LabelCoder", "fingerprints"]
 
 Codes = NDArray[np.int64]
@@ -71,49 +74,46 @@ class LabelCoder:
 
 
 class CellTable:
-    """Numbers cells of one or more key columns: schools, or schools and years."""
+    """Values of cells of one or more key columns, such as schools and years, looked up by row.
 
-    def __init__(self, n_keys: int) -> None:
-        self.coders = tuple(LabelCoder() for _ in range(n_keys))
-        self._cell: dict[tuple[int, ...], int] = {}
-        self.cells: list[tuple[int, ...]] = []
+    Parameters
+    ----------
+    levels : sequence of LevelProducts
+        The keys from outer to inner; cells are the groups of the last one.
+    """
 
-    def codes(self, columns: Sequence[pd.Series], *, grow: bool = True) -> Codes:
-        """Return the cell of each row, -1 where a key has a gap or, unless ``grow``, is new."""
-        codes = [
-            coder.codes(values, grow=grow)
-            for coder, values in zip(self.coders, columns, strict=True)
-        ]
-        key = codes[0]
-        gap = codes[0] < 0
-        widths = [len(coder.labels) for coder in self.coders]
-        for code, width in zip(codes[1:], widths[1:], strict=True):
-            key = key * max(width, 1) + code
-            gap = gap | (code < 0)
-        key = np.where(gap, -1, key)
-        own, position = pd.factorize(key)[1], pd.factorize(key)[0]
-        found = np.full(len(own), -1, dtype=np.int64)
-        for k, value in enumerate(own.tolist()):
-            if value < 0:
-                continue
-            parts: list[int] = []
-            for width in reversed(widths[1:]):
-                value, part = divmod(value, max(width, 1))
-                parts.append(part)
-            cell = (value, *reversed(parts))
-            at = self._cell.get(cell, -1)
-            if at < 0 and grow:
-                at = self._cell[cell] = len(self.cells)
-                self.cells.append(cell)
-            found[k] = at
-        return found[position]
+    def __init__(self, levels: Sequence[LevelProducts]) -> None:
+        self.coders: list[LabelCoder] = []
+        self._pairs: list[Pairs] = []
+        position: Codes = np.zeros(1, dtype=np.int64)
+        for level in levels:
+            coder = LabelCoder(list(dict.fromkeys(level.labels)))
+            code = coder.codes(pd.Series(level.labels, dtype=object), grow=False)
+            pairs = Pairs()
+            position = pairs.positions(position[level.parent], code)
+            self.coders.append(coder)
+            self._pairs.append(pairs)
+        self._group = np.empty(len(position), dtype=np.int64)
+        self._group[position] = np.arange(len(position))
 
-    def labels(self) -> list[tuple[Any, ...]]:
-        """Return the labels of each cell."""
-        return [
-            tuple(coder.labels[k] for coder, k in zip(self.coders, cell, strict=True))
-            for cell in self.cells
-        ]
+    def cells(self, columns: Sequence[pd.Series]) -> Codes:
+        """Return the cell of each row, in the order of the last level; -1 for an unknown one.
+
+        With an unknown one among them the others are only marked as known.
+        """
+        codes = [c.codes(v, grow=False) for c, v in zip(self.coders, columns, strict=True)]
+        known = np.all([code >= 0 for code in codes], axis=0)
+        position: Codes = np.zeros(int(known.sum()), dtype=np.int64)
+        for pairs, code in zip(self._pairs, codes, strict=True):
+            n = pairs.n
+            position = pairs.positions(position, code[known])
+            new = position >= n
+            if new.any():
+                known[np.flatnonzero(known)[new]] = False
+                return np.where(known, 0, -1)
+        found = np.full(len(known), -1, dtype=np.int64)
+        found[known] = self._group[position]
+        return found
 
 
 def fingerprints(frame: pd.DataFrame, columns: Sequence[str]) -> NDArray[np.uint64]:

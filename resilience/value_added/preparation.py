@@ -6,16 +6,15 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
-from resilience.data.design import check_rows, formula_columns
-from resilience.errors import DataError, SpecificationError, WeakDataWarning
+from resilience.data.batches import Chunk, Place
+from resilience.data.design import FormulaColumns, check_rows, formula_columns
+from resilience.errors import DataError, WeakDataWarning
 from resilience.i18n import text
-from resilience.stats.crossproducts import CrossProducts
-from resilience.stats.mixed import fit_mixed
 from resilience.validation import check_columns, check_not_empty, check_numeric
+from resilience.value_added.intake_learning import CellStep, composition_values
+from resilience.value_added.intake_preparation import IntakePreparation
 from resilience.value_added.measurement_error import Calibration, calibrated_intake
 from resilience.value_added.specification import Composition, Intake
 
@@ -73,26 +72,21 @@ def prepare(
     check_numeric(data, [parts.outcome], table="data")
     frame = data.copy()
     added: list[str] = []
+    cells = [groups[-1], *([time] if time else [])]
     frame, n_dropped, indicators = _gaps(
         frame, parts.variables, [parts.outcome, *keys], intake, groups
     )
     added += indicators
-    if intake.standardize_by:
-        priors = [c for c in intake.prior if c in parts.variables]
-        if not priors and intake.prior != Intake.prior:
-            raise SpecificationError(
-                text(
-                    "value_added.prior_unused",
-                    prior=", ".join(repr(c) for c in intake.prior),
-                    terms=", ".join(parts.variables),
-                )
-            )
-        frame = _standardised(frame, [parts.outcome, *priors], list(intake.standardize_by))
-    cells = [groups[-1], *([time] if time else [])]
-    for name, how in intake.composition.items():
-        check_numeric(frame, [name], table="data")
-        _add(frame, f"{name}_mean", composition_mean(frame, name, cells, how=how))
-        added.append(f"{name}_mean")
+    plan = IntakePreparation(parts=parts, intake=intake, cells=tuple(cells), keys=tuple(keys))
+    rows = frame
+    for name in intake.composition:
+        check_numeric(rows, [name], table="data")
+    for step in plan.steps():
+        state = step.start()
+        step.add(state, plan.apply(rows), Chunk(frame=rows, place=Place(part=1)))
+        plan = plan.learnt(step, step.close(state))
+    frame = plan.apply(rows)
+    added += [f"{name}_mean" for name in intake.composition]
     frame, calibration = calibrated_intake(
         frame, intake, variables=parts.variables, cells=cells, raw=data
     )
@@ -163,19 +157,6 @@ def _add(frame: pd.DataFrame, name: str, values: pd.Series[float]) -> None:
     frame[name] = values
 
 
-def _standardised(frame: pd.DataFrame, columns: list[str], by: list[str]) -> pd.DataFrame:
-    cells = frame.groupby(by, observed=True, sort=True)[columns]
-    spread = cells.transform("std", ddof=0)
-    flat = spread.isna() | (spread <= 0)
-    if flat.any(axis=None):
-        first = frame.loc[flat.any(axis=1), by].iloc[0]
-        raise DataError(
-            text("value_added.flat", by=" × ".join(by), cell="/".join(str(v) for v in first))
-        )
-    frame[columns] = (frame[columns] - cells.transform("mean")) / spread
-    return frame
-
-
 def composition_mean(
     frame: pd.DataFrame, name: str, cells: Sequence[str], *, how: Composition
 ) -> pd.Series[float]:
@@ -199,25 +180,14 @@ def composition_mean(
     Series
         In the variable's own units, indexed as the frame.
     """
-    x = frame[name].astype(float)
-    grouped = x.groupby([frame[c] for c in cells], observed=True)
-    mean = grouped.transform("mean")
-    size = grouped.transform("size").astype(float)
-    if how == "mean":
-        return mean
-    if how == "leave_one_out":
-        others = (mean * size - x) / (size - 1.0).where(size > 1, np.nan)
-        return others.fillna(float(x.mean()))
-    codes = grouped.ngroup().to_numpy()
-    cross = CrossProducts.from_arrays(
-        np.empty((len(x), 0)),
-        np.asarray(x, dtype=np.float64),
-        columns=[name],
-        groups=[("cell", codes, ["Intercept"])],
+    step = CellStep(kind="composition", names=(name,), keys=tuple(cells), raw=how != "latent")
+    values = composition_values(step, step.of_frame(frame), {name: how})
+    plan = IntakePreparation(
+        parts=FormulaColumns(outcome=name, right="1", variables=()),
+        intake=Intake(composition={name: how}),
+        cells=tuple(cells),
+        keys=(),
+        composition=values,
     )
-    with threadpool_limits(limits=1):
-        null = fit_mixed(cross)
-    if null.levels[0].covariance[0, 0] == 0.0:
-        raise DataError(text("value_added.flat_composition", column=repr(name)))
-    shrunken = null.beta[0] + null.levels[0].modes[:, 0]
-    return pd.Series(shrunken[codes], index=frame.index)
+    found: pd.Series[float] = plan.apply(frame[[name, *cells]])[f"{name}_mean"]
+    return found
