@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
+import pandas as pd
 
-from resilience.errors import SpecificationError
+from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
+from resilience.stats.crossed_products import CrossedProducts
 from resilience.stats.crossproducts import CrossProducts
+from resilience.stats.likelihood_intervals import profile_intervals
 from resilience.stats.mixed import MixedFit
+from resilience.stats.natural_criteria import natural_criterion
+from resilience.stats.refits import cluster_refits, components, parametric_refits
 from resilience.stats.simulated_products import outcome_draws
+from resilience.stats.strata_fit import StrataFit
+from resilience.validation import check_choice, check_fraction, shorten
+from resilience.value_added.bootstrap import (
+    BootstrapKind,
+    BootstrapResults,
+    bootstrap_results,
+    part_of_name,
+)
+from resilience.value_added.influence import InfluenceResults, influence_results, positions_of
+from resilience.value_added.specification import Intake
+
+if TYPE_CHECKING:
+    from formulaic import ModelSpec
+
+    from resilience.value_added.results import ValueAddedResults
 
 __all__ = ["Refits"]
+
+_FEWEST = 20  # replicates: with fewer the tails of an interval are one or two draws
 
 
 class Refittable(Protocol):
@@ -23,8 +46,36 @@ class Refittable(Protocol):
         """The fit in the engine's terms."""
 
     @property
-    def cross(self) -> CrossProducts:
+    def cross(self) -> CrossProducts | CrossedProducts:
         """What the fit was made of."""
+
+    @property
+    def group(self) -> str:
+        """School column."""
+
+    @property
+    def time(self) -> str | None:
+        """Year column."""
+
+    @property
+    def formula(self) -> str:
+        """Formula as fitted."""
+
+    @property
+    def source_formula(self) -> str:
+        """Formula as written."""
+
+    @property
+    def intake(self) -> Intake:
+        """What was prepared before the fit."""
+
+    @property
+    def n_dropped(self) -> int:
+        """Rows dropped because of gaps."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The learnt design of the fixed part."""
 
 
 class Refits:
@@ -49,19 +100,248 @@ class Refits:
         Raises
         ------
         SpecificationError
-            If ``n`` is below 1 or the fit has no nested cross-products.
+            If ``n`` is below 1, or units do not nest or subjects have residuals of their own.
         """
-        draws = outcome_draws(checked_products(self.cross), self.mixed)
         if n < 1:
             raise SpecificationError(text("refits.too_few_draws", n=n))
-        return [
-            draws.draw(np.random.default_rng(seed))
-            for seed in np.random.SeedSequence(random_state).spawn(n)
+        draws = outcome_draws(nested_products(self), self.mixed)
+        seeds = np.random.SeedSequence(random_state).spawn(n)
+        return [draws.draw(np.random.default_rng(seed)) for seed in seeds]
+
+    def bootstrap(
+        self: Refittable,
+        n_replicates: int = 500,
+        *,
+        kind: BootstrapKind = "parametric",
+        level: float = 0.95,
+        n_jobs: int = 1,
+        random_state: int = 0,
+        progress: bool = False,
+    ) -> BootstrapResults:
+        """Refit the model to data drawn again, all from cross-products.
+
+        Parameters
+        ----------
+        n_replicates : int
+            Number of refits, at least 20; 500 and more for the ends of a 95 % interval.
+        kind : {"parametric", "cluster"}
+            Draw outcomes from the fitted model, or draw units of the outermost level with
+            replacement (for which the model must have kept their own cross-products).  The latter
+            does not lean on normality; it needs some thirty units.
+        level : float
+            Coverage of the intervals.
+        n_jobs : int
+            Processes, or workers of the joblib backend that the caller chose; the replicates have
+            seeds of their own and are the same for every number, up to rounding.
+        random_state : int
+            Seed.
+        progress : bool
+            Whether to show a bar.
+
+        Returns
+        -------
+        BootstrapResults
+
+        Raises
+        ------
+        SpecificationError
+            For fewer than 20 replicates, a fit without nested levels, or a cluster bootstrap
+            without the units' own cross-products.
+
+        References
+        ----------
+        DavisonHinkley1997.
+        """
+        check_choice(kind, ("parametric", "cluster"), argument="kind")
+        return _bootstrap(self, n_replicates, kind, level, (n_jobs, random_state, progress))
+
+    def variance_intervals(
+        self: Refittable,
+        *,
+        method: Literal["profile", "bootstrap"] = "profile",
+        level: float = 0.95,
+        n_replicates: int = 500,
+        n_jobs: int = 1,
+        random_state: int = 0,
+    ) -> pd.DataFrame:
+        """Return the intervals of standard deviations and correlations.
+
+        Parameters
+        ----------
+        method : {"profile", "bootstrap"}
+            Profile likelihood (restricted, where the fit is), for every structure; or the
+            parametric bootstrap, for nested levels.
+        level : float
+            Coverage.
+        n_replicates, n_jobs, random_state
+            Of the bootstrap.
+
+        Returns
+        -------
+        DataFrame
+            ``group term component estimate conf_low conf_high interval_method``; a standard
+            deviation that may be zero has the lower end 0.
+
+        References
+        ----------
+        VenzonMoolgavkar1988; DavisonHinkley1997.
+        """
+        check_choice(method, ("profile", "bootstrap"), argument="method")
+        check_fraction(level, argument="level", closed=False)
+        if method == "bootstrap":
+            found = _bootstrap(
+                self, n_replicates, "parametric", level, (n_jobs, random_state, False)
+            ).table
+            found = found[found["component"] != "coefficient"]
+            kept = ["group", "term", "component", "estimate", "conf_low", "conf_high"]
+            return found[kept].assign(interval_method=method).reset_index(drop=True)
+        rows = [
+            (one.group, *part_of_name(one.name), one.estimate, one.low, one.high, method)
+            for one in profile_intervals(natural_criterion(self.cross, self.mixed), level=level)
         ]
+        names = ["group", "term", "component", "estimate", "conf_low", "conf_high"]
+        return pd.DataFrame(rows, columns=[*names, "interval_method"])
+
+    def influence(self: Refittable, units: Sequence[object] | None = None) -> InfluenceResults:
+        """Leave schools out one at a time and say what each of them moves.
+
+        Parameters
+        ----------
+        units : sequence, optional
+            Schools to leave out; by default every one of up to 2,000.
+
+        Returns
+        -------
+        InfluenceResults
+
+        Raises
+        ------
+        DataError
+            For unknown schools (named), or fewer than two that stay.
+        SpecificationError
+            For a fit without nested levels or without the schools' own cross-products.
+        """
+        return influence_results(nested_products(self), self.mixed, self.group, units)
+
+    def leave_out(
+        self: Refittable, *, units: Sequence[object] | None = None, year: object = None
+    ) -> ValueAddedResults:
+        """Fit the model again without some schools, or without a year.
+
+        School compositions and standardised scores stay what they were with all rows.
+
+        Parameters
+        ----------
+        units : sequence, optional
+            Schools to leave out.
+        year : object, optional
+            Year to leave out, a value of the year column.
+
+        Returns
+        -------
+        ValueAddedResults
+
+        Raises
+        ------
+        DataError
+            For unknown schools or an unknown year (named), or if fewer than two units of a level
+            would stay.
+        SpecificationError
+            Unless exactly one of both is given; for a fit without nested levels, without years,
+            or without the groups' own cross-products.
+        """
+        if (units is None) == (year is None):
+            raise SpecificationError(text("refits.units_or_year"))
+        cross = nested_products(self)
+        rest = (
+            _without_year(self, cross, year)
+            if units is None
+            else _without_units(cross, self.group, units)
+        )
+        for name, n in rest.n_groups.items():
+            if n < 2:
+                raise DataError(text("refits.too_few_left", group=repr(name), left=n))
+        # imported here: the file that builds results stands above this one
+        from resilience.value_added.leaving_out import refitted
+
+        return refitted(self, rest)
 
 
-def checked_products(cross: object) -> CrossProducts:
+def nested_products(results: Refittable) -> CrossProducts:
     """Return the cross-products of nested levels or refuse with the reason."""
-    if not isinstance(cross, CrossProducts):
-        raise SpecificationError(text("refits.not_nested", kind=type(cross).__name__))
-    return cross
+    if isinstance(results.mixed, StrataFit):
+        raise SpecificationError(text("refits.several_subjects"))
+    if not isinstance(results.cross, CrossProducts):
+        raise SpecificationError(text("refits.not_nested"))
+    return results.cross
+
+
+def _bootstrap(
+    results: Refittable,
+    n_replicates: int,
+    kind: BootstrapKind,
+    level: float,
+    how: tuple[int, int, bool],
+) -> BootstrapResults:
+    check_fraction(level, argument="level", closed=False)
+    if n_replicates < _FEWEST:
+        raise SpecificationError(text("refits.few_replicates", n=n_replicates, fewest=_FEWEST))
+    cross, fitted = nested_products(results), results.mixed
+    n_jobs, random_state, progress = how
+    unit = None
+    if kind == "parametric":
+        refits = parametric_refits(
+            cross,
+            fitted,
+            n_replicates=n_replicates,
+            n_jobs=n_jobs,
+            random_state=random_state,
+            progress=progress,
+        )
+    else:
+        unit = cross.levels[0].name
+        refits = cluster_refits(
+            cross,
+            fitted,
+            level=unit,
+            n_replicates=n_replicates,
+            n_jobs=n_jobs,
+            random_state=random_state,
+            progress=progress,
+        )
+    own = [value for v in fitted.levels for value in v.parameters.values()]
+    return bootstrap_results(
+        refits,
+        terms=fitted.terms,
+        components=components(fitted),
+        estimates=np.array([*fitted.beta, *own, np.sqrt(fitted.residual_variance)]),
+        resampling=kind,
+        unit=unit,
+        level=level,
+    )
+
+
+def _without_units(cross: CrossProducts, group: str, units: Sequence[object]) -> CrossProducts:
+    level = next(v for v in cross.levels if v.name == group)
+    stay = np.ones(level.n_groups, dtype=bool)
+    stay[positions_of(units, level.labels, group)] = False
+    if stay.sum() < 2:
+        raise DataError(text("refits.too_few_left", group=repr(group), left=int(stay.sum())))
+    return cross.subset_groups(group, mask=stay)
+
+
+def _without_year(results: Refittable, cross: CrossProducts, year: object) -> CrossProducts:
+    if results.time is None:
+        raise SpecificationError(text("refits.no_years", year=year))
+    name = f"{results.group}:{results.time}"
+    cells = [v for v in cross.levels if v.name == name and v.columns == (0,)]
+    if not cells:
+        raise SpecificationError(text("refits.years_not_groups", year=year))
+    labels = cells[0].labels
+    known = sorted(set(labels))
+    if year not in known:
+        raise DataError(text("refits.unknown_year", year=year, known=shorten(known, 12)))
+    stay = np.array([label != year for label in labels])
+    if not stay.any():
+        raise DataError(text("refits.too_few_left", group=repr(results.group), left=0))
+    return cross.subset_groups(name, mask=stay)

@@ -1,0 +1,82 @@
+"""Results of a model without some of its rows, from cross-products."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from resilience.data.design import Design
+from resilience.errors import WeakDataWarning
+from resilience.i18n import text
+from resilience.stats.crossproducts import ONES, CrossProducts
+from resilience.stats.mixed import dependent_columns
+from resilience.value_added.model import ValueAddedModel
+from resilience.value_added.preparation import Prepared
+from resilience.value_added.refits import Refittable
+from resilience.value_added.results import ValueAddedResults
+from resilience.value_added.specification import Structure
+
+__all__ = ["refitted"]
+
+
+def refitted(results: Refittable, cross: CrossProducts) -> ValueAddedResults:
+    """Fit the model behind results to the cross-products of some of its rows.
+
+    Parameters
+    ----------
+    results : ValueAddedResults
+        Of nested levels.
+    cross : CrossProducts
+        A subset of theirs.
+
+    Warns
+    -----
+    WeakDataWarning
+        If terms say nothing in these rows and are left out (the dummy of a year that is gone).
+    """
+    fitted = results.mixed
+    terms = _independent(cross, fitted.terms)
+    lost = [t for t in fitted.terms if t not in terms]
+    if lost:
+        warnings.warn(
+            WeakDataWarning(text("refits.lost_terms", terms=", ".join(repr(t) for t in lost))),
+            stacklevel=3,
+        )
+    names = [level.name for level in fitted.levels]
+    groups = names[: names.index(results.group) + 1]
+    model = ValueAddedModel(
+        results.source_formula,
+        group=groups,
+        slopes={
+            level.name: [t for t in level.terms if t != ONES]
+            for level in fitted.levels
+            if level.name in groups
+        },
+        time=results.time,
+        intake=results.intake,
+        structure=Structure(covariance={level.name: level.structure for level in fitted.levels}),
+    )
+    design = Design(
+        cross=cross,
+        terms=terms,
+        outcome=cross.columns[-1],
+        spec=results.spec,
+        n_rows=cross.n_rows,
+    )
+    prepared = Prepared(
+        data=pd.DataFrame(), formula=results.formula, added=(), n_dropped=results.n_dropped
+    )
+    return model.fit_design(design, prepared, method=fitted.method)
+
+
+def _independent(cross: CrossProducts, terms: Sequence[str]) -> tuple[str, ...]:
+    """Return the terms that are no combination of others in these rows."""
+    if ONES not in terms:
+        return tuple(terms)
+    ordered = [ONES, *(t for t in terms if t != ONES)]
+    at = [cross.columns.index(t) for t in ordered]
+    lost = set(dependent_columns(cross.total[np.ix_(at, at)], ordered))
+    return tuple(t for t in terms if t not in lost)
