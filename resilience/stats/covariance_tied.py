@@ -182,9 +182,9 @@ class Autoregressive:
         variance = float(np.diag(own).mean())
         if variance <= 0:
             return np.zeros(2)
-        gaps = np.where(self._gaps > 0, self._gaps, np.inf)
+        gaps = self._gaps
         odd = gaps % 2 == 1  # only an odd gap keeps the sign
-        nearest = np.where(odd, gaps, np.inf) if odd.any() else gaps
+        nearest = np.where(odd if odd.any() else gaps > 0, gaps, np.inf)
         a, b = np.unravel_index(int(nearest.argmin()), gaps.shape)
         correlation = float(np.clip(own[a, b] / variance, -1.0, 1.0))
         rho = np.sign(correlation) * abs(correlation) ** (1.0 / gaps[a, b])
