@@ -40,7 +40,7 @@ from resilience.errors import DataError, SpecificationError, WeakDataWarning
 from resilience.i18n import text
 from resilience.stats.strata import StrataProducts
 from resilience.stats.strata_fit import fit_strata
-from resilience.validation import check_choice
+from resilience.validation import check_choice, check_table
 from resilience.value_added.assembly import warn_of_weakness
 from resilience.value_added.nesting import check_nested
 from resilience.value_added.preparation import Prepared
@@ -149,6 +149,7 @@ def joint_design(model: ValueAddedModel, data: pd.DataFrame) -> JointDesign:
     """
     groups, intake = model.groups, model.intake or Intake()
     structure = model.structure or Structure()
+    check_table(data, table="data")
     column, levels = subject_levels(model)
     for name in structure.covariance:
         check_choice(name, [level.name for level in levels], argument="Structure.covariance")

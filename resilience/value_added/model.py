@@ -170,6 +170,8 @@ class ValueAddedModel:
         resilience.value_added.shared_pass.SharedPass
         """
         levels, structure = self.levels, self.structure or Structure()
+        if structure.outcome_group is not None:
+            raise SpecificationError(text("subjects.own_pass"))
         cross = fitted_products(design.cross, levels, structure)
         with threadpool_limits(limits=1):
             fitted = fit_mixed(

@@ -8,6 +8,7 @@ import pytest
 
 import resilience as rs
 from resilience.errors import DataError, SpecificationError
+from resilience.value_added.shared_pass import SharedPass
 from resilience.value_added.subjects import (
     composite_effects,
     subject_covariance,
@@ -166,6 +167,22 @@ def test_a_model_of_one_outcome_has_no_subjects(data, table):
     va = rs.ValueAddedModel("score ~ prior_score", group="school_id").fit(data)
     with pytest.raises(SpecificationError, match="outcome_group"):
         table(va)
+
+
+def test_a_pass_shared_by_several_formulas_has_one_residual_variance(data):
+    structure = rs.Structure(outcome_group="subject")
+    model = rs.ValueAddedModel(FORMULA, group="school_id", structure=structure)
+    shared = SharedPass.read(model, data, {"a": FORMULA})
+    with pytest.raises(SpecificationError, match="outcome_group") as caught:
+        shared.fit("a")
+    assert "ValueAddedModel.fit" in both(caught)[1]
+
+
+def test_a_table_that_is_none(data):
+    structure = rs.Structure(outcome_group="subject")
+    model = rs.ValueAddedModel(FORMULA, group="school_id", structure=structure)
+    with pytest.raises(SpecificationError, match="of type dict"):
+        model.fit({"score": [1.0]})
 
 
 def test_strata_beyond_memory_say_how_much(monkeypatch, data):
