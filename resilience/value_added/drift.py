@@ -220,14 +220,17 @@ def fitted_products(
         If the cross-products were made for other levels, or an unstructured covariance of years
         is not determined.
     """
-    seen = [(level.name, _by_category(cross, k)) for k, level in enumerate(cross.levels)]
-    expected = [(level.name, level.by is not None) for level in levels]
+    seen = [
+        _named(level.name, None if 0 in level.columns else cross.columns[level.columns[0]])
+        for level in cross.levels
+    ]
+    expected = [_named(level.name, level.by) for level in levels]
     if seen != expected:
         raise SpecificationError(
             text(
                 "drift.other_levels",
-                seen=", ".join(_named(seen)) or "—",
-                expected=", ".join(_named(expected)),
+                seen=", ".join(seen) or "—",
+                expected=", ".join(expected),
             )
         )
     if structure.drift is None:
@@ -280,12 +283,9 @@ def drift_of(results: YearlyEffects) -> Drift | None:
     return None
 
 
-def _by_category(cross: CrossProducts, at: int) -> bool:
-    return 0 not in cross.levels[at].columns
-
-
-def _named(levels: Sequence[tuple[str, bool]]) -> list[str]:
-    return [f"{name} (by category)" if by else name for name, by in levels]
+def _named(level: str, by: str | None) -> str:
+    """Return the name of a level, with the column of its categories where it has effects by any."""
+    return level if by is None else f"{level} ({by.partition('=')[0]}=…)"
 
 
 def _check_years_meet(cross: CrossProducts, at: int, time: str) -> None:
