@@ -1,36 +1,20 @@
-"""Results of value-added models: frozen, tabular, free of pupils."""
+"""Results of value-added models on pupils."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from resilience.data.design import design_columns
-from resilience.errors import SpecificationError
-from resilience.i18n import Bilingual, text
-from resilience.results import Convergence, Results
 from resilience.stats.crossed_products import CrossedProducts
 from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.mixed import MixedFit
-from resilience.stats.prediction_errors import EffectErrors
-from resilience.stats.ranking import bands, comparative_multiplier
-from resilience.value_added.comparisons import (
-    ErrorKind,
-    at_level,
-    comparative_table,
-    pair_table,
-    rank_table,
-)
-from resilience.value_added.preparation import prepare
-from resilience.value_added.question import DataKind, Question, describe_data
+from resilience.value_added.effects_results import EffectsResults
+from resilience.value_added.prediction import Effects, predicted_rows, prediction_table
+from resilience.value_added.random_effects import random_effects_table
+from resilience.value_added.refits import Refits
 from resilience.value_added.specification import Intake
-from resilience.value_added.sufficiency import sufficiency_table
-from resilience.value_added.targets import Target, target_table
 
 if TYPE_CHECKING:
     from formulaic import ModelSpec
@@ -39,303 +23,7 @@ __all__ = ["EffectsResults", "ValueAddedResults"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class EffectsResults(Results):
-    """What every model of school effects returns.
-
-    Attributes
-    ----------
-    formula : str
-        Formula as fitted, added composition terms included.
-    group, time : str, str or None
-        School column and year column.
-    method : {"reml", "ml"}
-        Criterion that was minimised.
-    criterion : float
-        REML criterion or deviance with all constants.
-    fixed_effects : DataFrame
-        ``term estimate std_error statistic p_value conf_low conf_high``.
-    variance_components : DataFrame
-        ``group term variance std_dev correlation``; the residual is the last row.
-    school_effects : DataFrame
-        One row per school; columns in the glossary.  ``std_error`` includes the error of the fixed
-        effects, ``conditional_sd`` does not: the interval, ``p_above_zero`` and ``band`` rest on
-        the former, ranks and pairs of schools on the latter.
-    school_years : DataFrame
-        ``school_id [year] residual sampling_variance n_pupils``: observed minus expected mean of
-        each school (and year) before any shrinkage.
-    variances : dict
-        ``persistent``, ``transient`` (0 without a year level) and ``residual`` variance.
-    convergence : Convergence
-        How the optimisation ended.
-    question : Question
-        Since when the school's part is counted.
-    data_kind : {"pupils", "means", "counts", "mixture"}
-        What the effects were estimated from.
-    information : float
-        Share of the information of pupils' scores on a school's result that the data keep: 1 for
-        pupils and for means of known sampling variance, less for marks; NaN where unknown, with
-        ``information_reason``.
-    errors : EffectErrors
-        Joint errors of the effects and the coefficients, in the order of ``school_effects``.
-    year_design : ndarray of shape (rows of school_years, p), optional
-        Mean covariates behind each row's expected mean; None where the model does not hand them
-        over.
-    level : float
-        Coverage of the intervals in the tables.
-    """
-
-    formula: str
-    group: str
-    time: str | None
-    method: str
-    criterion: float
-    fixed_effects: pd.DataFrame
-    variance_components: pd.DataFrame
-    school_effects: pd.DataFrame
-    school_years: pd.DataFrame
-    variances: dict[str, float]
-    convergence: Convergence
-    question: Question
-    data_kind: DataKind
-    information: float
-    information_reason: Bilingual | None = None
-    errors: EffectErrors
-    year_design: NDArray[np.float64] | None = None
-    level: float = 0.95
-
-    @property
-    def n_schools(self) -> int:
-        """Number of schools."""
-        return len(self.school_effects)
-
-    @property
-    def n_pupils(self) -> int:
-        """Number of pupils (or pupil results) behind the effects."""
-        return int(self.school_effects["n_pupils"].sum())
-
-    @cached_property
-    def icc(self) -> float:
-        """Share of the unexplained variance that lies between schools and lasts, 0 to 1."""
-        total = sum(self.variances.values())
-        return self.variances["persistent"] / total if total > 0 else float("nan")
-
-    @cached_property
-    def comparative_multiplier(self) -> float:
-        """Multiplier k of bars ±k·SD whose gap means a 5 % test of two schools."""
-        spread = self.school_effects["conditional_sd"].to_numpy(dtype=float)
-        return comparative_multiplier(spread, errors=self.errors, coefficients=False)
-
-    def intervals(
-        self,
-        *,
-        level: float = 0.95,
-        errors: ErrorKind = "prediction",
-        random_state: int = 0,
-    ) -> pd.DataFrame:
-        """Return `school_effects` with the intervals of effects and ranks at another level.
-
-        Parameters
-        ----------
-        level : float
-            Coverage, in (0, 1).  Nothing is fitted anew; ``p_above_zero`` and ``band`` stay.
-        errors : {"prediction", "conditional"}
-            Whether the intervals of the effects include the error of the coefficients.
-        random_state : int
-            Seed of the draws behind the rank intervals of few schools.
-        """
-        return at_level(
-            self.school_effects, self.errors, level=level, kind=errors, random_state=random_state
-        )
-
-    def ranks(
-        self,
-        *,
-        level: float = 0.95,
-        errors: ErrorKind = "prediction",
-        n_draws: int | None = None,
-        random_state: int = 0,
-    ) -> pd.DataFrame:
-        """Return ``school_id rank_expected rank_low rank_high`` of the joint posterior.
-
-        Ranks in `school_effects` take the coefficients as known, as published rankings do; these
-        count their error, which all schools share, and what schools of one municipality share.
-
-        Parameters
-        ----------
-        level : float
-            Coverage of the rank intervals.
-        errors : {"prediction", "conditional"}
-            With or without the error of the coefficients.
-        n_draws : int, optional
-            Joint draws behind the limits: 10,000, fewer above 1,000 schools.
-        random_state : int
-            Seed of the draws.
-
-        References
-        ----------
-        LairdLouis1989.
-        """
-        return rank_table(
-            self.school_effects,
-            self.errors,
-            level=level,
-            kind=errors,
-            n_draws=n_draws,
-            random_state=random_state,
-        )
-
-    def bands(self, *, outer: float = 0.975, inner: float = 0.80) -> pd.DataFrame:
-        """Return ``school_id p_above_zero band`` for other cuts of the probability.
-
-        Parameters
-        ----------
-        outer, inner : float
-            ½ < inner ≤ outer < 1: a school is ``above`` from ``inner`` and ``well_above`` from
-            ``outer``, and below by the mirror image.
-        """
-        table = self.school_effects[["school_id", "p_above_zero"]]
-        return table.assign(band=bands(table["p_above_zero"], outer=outer, inner=inner))
-
-    def comparative_intervals(
-        self, *, level: float = 0.95, errors: ErrorKind = "conditional"
-    ) -> pd.DataFrame:
-        r"""Return ``school_id effect comparative_low comparative_high multiplier``.
-
-        Bars :math:`\hat u_j \pm k s_j`, s the conditional SD, that fail to overlap mean on average
-        a test of two schools at ``1 - level``:
-
-        .. math:: k = z \cdot \mathrm{mean}_{i<j} \mathrm{SD}(\hat u_i - u_i - \hat u_j + u_j) /
-                  (s_i+s_j)
-
-        They compare schools; for one school against zero stand ``conf_low`` and ``conf_high``.
-
-        Parameters
-        ----------
-        level : float
-            One minus the size of the test.
-        errors : {"conditional", "prediction"}
-            Whether the SD of a difference counts the shared error of the coefficients.
-
-        References
-        ----------
-        GoldsteinHealy1995.
-        """
-        return comparative_table(self.school_effects, self.errors, level=level, kind=errors)
-
-    def pairs(self, *, multiplier: float = 1.39, errors: ErrorKind = "conditional") -> pd.DataFrame:
-        r"""Return all pairs: ``school_id other_id difference std_error p_value separated``.
-
-        Parameters
-        ----------
-        multiplier : float
-            Of the bars whose gap sets ``separated``, 1.39 by default.
-        errors : {"conditional", "prediction"}
-            ``"conditional"``: coefficients taken as known; ``separated`` is the gap between bars of
-            ±multiplier conditional SDs.  ``"prediction"``: the joint prediction error, of which two
-            schools share a part, :math:`V_{jj} + V_{kk} - 2V_{jk} +
-            (\ell_j-\ell_k)'C(\ell_j-\ell_k)`; ``separated`` is a difference above
-            √2·multiplier of its standard errors.
-
-        Raises
-        ------
-        SpecificationError
-            Above 5,000 schools, where the table would have more than twelve million rows.
-        """
-        return pair_table(self.school_effects, self.errors, multiplier=multiplier, kind=errors)
-
-    def sufficiency(
-        self,
-        *,
-        reliability: float | None = None,
-        std_error: float | None = None,
-        half_width: float | None = None,
-        level: float = 0.95,
-    ) -> pd.DataFrame:
-        """Return which schools have data enough, and what the others lack.
-
-        See `resilience.value_added.sufficiency.sufficiency_table` for the formulas.
-
-        Parameters
-        ----------
-        reliability, std_error, half_width : float
-            Exactly one: the reliability, the standard error, or half the width of the interval
-            that is asked for.
-        level : float
-            Coverage of the interval of ``half_width``.
-
-        Returns
-        -------
-        DataFrame
-            ``school_id n_pupils n_years std_error reliability verdict pupils_needed years_needed
-            reason``; verdict ``yes`` or ``insufficient_data``; what is needed is the total, not
-            what is missing, and infinite where no amount would do.
-        """
-        return sufficiency_table(
-            self, reliability=reliability, std_error=std_error, half_width=half_width, level=level
-        )
-
-    def predict_effects(
-        self, target: Target = "persistent", *, lag_correlation: float = 0.0
-    ) -> pd.DataFrame:
-        """Return the best prediction of what lasts, of one year, or of the year to come.
-
-        See `resilience.value_added.targets.target_table` for the formulas.
-
-        Parameters
-        ----------
-        target : {"persistent", "last_year", "next_year"} or mapping of {year: weight}
-            The lasting effect; the effect of the last year of the data, of the year after it, or
-            a weighted sum of the effects of years.
-        lag_correlation : float
-            Correlation of the transient effects of neighbouring years, in [0, 1).
-
-        Returns
-        -------
-        DataFrame
-            ``school_id effect conditional_sd std_error reliability prmse target``.
-        """
-        return target_table(self, target, lag_correlation=lag_correlation)
-
-    def tidy(self) -> pd.DataFrame:
-        """Return the fixed effects, one row per term."""
-        return self.fixed_effects.copy()
-
-    def glance(self) -> pd.DataFrame:
-        """Return one row: question, data, sizes, criterion, variance shares, convergence."""
-        return pd.DataFrame(
-            {
-                "n_schools": [self.n_schools],
-                "n_pupils": [self.n_pupils],
-                "method": [self.method],
-                "criterion_value": [self.criterion],
-                "icc": [self.icc],
-                "mean_reliability": [float(self.school_effects["reliability"].mean())],
-                "converged": [self.convergence.converged],
-                "singular": [self.convergence.singular],
-                "question": _word(self.question.describe()),
-                "data_kind": _word(describe_data(self.data_kind)),
-                "information": [self.information],
-            }
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain Python objects, without the arrays behind the errors."""
-        kept = {k: v for k, v in super().to_dict().items() if k not in ("errors", "year_design")}
-        return kept | {"question": self.question.key}
-
-    def augment(self, data: pd.DataFrame) -> pd.DataFrame:
-        """Return ``data`` with each school's effect, interval and band."""
-        if self.group not in data.columns:
-            raise SpecificationError(
-                text("value_added.augment_group", group=repr(self.group), n=len(data))
-            )
-        columns = ["effect", "std_error", "conf_low", "conf_high", "band"]
-        table = self.school_effects.set_index("school_id")[columns]
-        return data.join(table, on=self.group)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class ValueAddedResults(EffectsResults):
+class ValueAddedResults(Refits, EffectsResults):
     """Results of `ValueAddedModel`.
 
     Attributes
@@ -373,60 +61,82 @@ class ValueAddedResults(EffectsResults):
     mixed: MixedFit
     cross: CrossProducts | CrossedProducts
 
+    @property
+    def random_effects(self) -> pd.DataFrame:
+        """All effects of all levels: ``group unit_id term estimate std_error conditional_sd``.
+
+        Effects of single years stand in rows of the school with the year as term; ``std_error``
+        includes the error of the fixed effects, ``conditional_sd`` does not.
+        """
+        return random_effects_table(self.mixed)
+
+    def predict(
+        self,
+        data: pd.DataFrame,
+        *,
+        effects: Effects = "none",
+        interval: float | None = None,
+    ) -> pd.DataFrame:
+        """Predict results of pupils, of the schools of the fit or of new ones.
+
+        Parameters
+        ----------
+        data : DataFrame
+            One row per pupil with the covariates and identifiers; the outcome may be absent.  A
+            composition of schools is formed from these rows unless its column (``ses_mean``) is
+            given.
+        effects : {"none", "schools", "all"}
+            ``"none"``: the fixed part, a pupil of an average school.  ``"schools"``: with what
+            lasts of the school and the units outside it, slopes included.  ``"all"``: with the
+            part of the pupil's year too where the fit knows it.
+        interval : float, optional
+            Coverage of the intervals, in (0, 1); none by default.
+
+        Returns
+        -------
+        DataFrame
+            ``data`` with ``predicted known_unit``, with ``known_year`` where years count, and with
+            ``std_error conf_low conf_high`` (of the mean of such pupils: coefficients and effects
+            jointly) and ``pupil_low pupil_high`` (of one pupil: the residual and the effects that
+            the prediction leaves out besides).  A new school has the fixed part and the whole
+            variance of its effect.  Variances are taken as known; a pupil has the weight 1.
+
+        Raises
+        ------
+        DataError
+            If a used column is absent, has gaps or holds a category that the fit did not see; for a
+            school in another outer unit than in the fit, or a new year of an unstructured drift.
+        SpecificationError
+            If an interval is asked of more than 30,000 crossed effects.
+
+        References
+        ----------
+        Henderson1975.
+        """
+        return prediction_table(self, data, effects=effects, interval=interval)
+
     def augment(self, data: pd.DataFrame) -> pd.DataFrame:
         """Return ``data`` with ``fitted``, ``fitted_with_effects`` and ``pupil_residual``.
 
-        The effects are those of the schools (slopes and outer levels included) that last; the part
-        of a single year is left in the residual.  Units that were not in the fit get the fixed part
-        alone.
+        The effects are those of the schools (slopes and outer levels included) that last, as in
+        ``predict(effects="schools")``; the part of a single year is left in the residual.  Units
+        that were not in the fit get the fixed part alone.
 
         Raises
         ------
         DataError
             If a used column is absent, has gaps, or holds a category that the fit did not see.
         """
-        prepared = prepare(
-            data,
-            self.source_formula,
-            self.intake,
-            groups=[*self.outer_effects["group"].unique(), self.group],
-            time=self.time,
-        )
-        frame = prepared.data
-        X = design_columns(self.spec, frame)
-        fitted = X @ self.fixed_effects["estimate"].to_numpy()
-        effects = self._effects_of(frame, X)
-        outcome = self.formula.partition("~")[0].strip()
+        found = predicted_rows(self, data, "schools", outcome=True)
+        frame = found.rows.frame
+        outcome = frame[self.formula.partition("~")[0].strip()].to_numpy(dtype=float)
         return frame.assign(
-            fitted=fitted,
-            fitted_with_effects=fitted + effects,
-            pupil_residual=frame[outcome].to_numpy(dtype=float) - fitted - effects,
+            fitted=found.fixed,
+            fitted_with_effects=found.mean,
+            pupil_residual=outcome - found.mean,
         )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain Python objects, without the design and the engine's arrays."""
         left_out = ("spec", "mixed", "cross")
         return {name: value for name, value in super().to_dict().items() if name not in left_out}
-
-    def _effects_of(self, frame: pd.DataFrame, X: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the sum of all lasting effects of each row's units, zero for unknown units."""
-        total = np.zeros(len(frame))
-        own = self.school_effects.rename(columns={"school_id": "unit_id"})
-        for group, table in [*self.outer_effects.groupby("group"), (self.group, own)]:
-            total += _mapped(frame[group], table.set_index("unit_id")["effect"])
-        terms = list(self.fixed_effects["term"])
-        own = self.school_slopes.rename(columns={"school_id": "unit_id"})
-        for group, slopes in [*self.outer_slopes.groupby("group"), (self.group, own)]:
-            for term, table in slopes.groupby("term"):
-                distance = X[:, terms.index(term)] - self.slope_means[str(term)]
-                total += distance * _mapped(frame[group], table.set_index("unit_id")["estimate"])
-        return total
-
-
-def _word(words: Bilingual) -> pd.Series:
-    """Return one cell that keeps both wordings: a column of strings would keep the English one."""
-    return pd.Series([words], dtype=object)
-
-
-def _mapped(units: pd.Series, values: pd.Series) -> NDArray[np.float64]:
-    return values.reindex(np.asarray(units, dtype=object)).fillna(0.0).to_numpy(dtype=float)

@@ -1,0 +1,405 @@
+r"""Predictions for pupils, of known schools or new ones, with the errors they carry.
+
+.. math:: \hat y_i = x_i'\hat\beta + \sum_k z_{ik}'\hat u_k
+
+The sum runs over nothing (``effects="none"``), over what lasts of the pupil's school and the units
+outside it (``"schools"``), or over the part of the pupil's year too (``"all"``).  The interval of
+the mean rests on the joint covariance of coefficients and effects (``stats/row_errors.py``); that
+of a pupil adds the residual and, as new draws, the effects that the prediction leaves out.  A unit
+that was not in the fit has the effect 0 and the whole variance of its level.  With AR(1) years a
+year outside the data is predicted from the school's years,
+
+.. math:: E(v_{jy} \mid v_j) = k'R^{-1}v_j, \qquad
+          \mathrm{Var}(v_{jy} \mid v_j) = \sigma_v^2(1 - k'R^{-1}k),
+
+with R and k the correlations :math:`\rho^{|t-s|}`.  Variances are taken as known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from resilience.data.design import design_columns, formula_columns
+from resilience.errors import DataError, SpecificationError
+from resilience.i18n import text
+from resilience.stats.crossed_fit import CrossedFit
+from resilience.stats.crossed_products import CrossedProducts
+from resilience.stats.crossproducts import ONES, CrossProducts
+from resilience.stats.mixed import LevelEffects
+from resilience.stats.row_errors import LevelRows, crossed_row_variances, nested_row_variances
+from resilience.stats.strata_fit import StrataFit
+from resilience.validation import check_choice, check_fraction, check_table, shorten
+from resilience.value_added.membership import Members, Membership
+from resilience.value_added.preparation import prepare
+from resilience.value_added.random_effects import is_cells
+from resilience.value_added.subject_preparation import prepare_subjects
+
+if TYPE_CHECKING:
+    from resilience.value_added.results import ValueAddedResults
+
+__all__ = ["Effects", "predicted_rows", "prediction_table"]
+
+Effects = Literal["none", "schools", "all"]
+Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PupilRows:
+    """Prepared rows with their fixed terms and memberships.
+
+    Attributes
+    ----------
+    frame : DataFrame
+        Rows that stay, with the columns of the intake; indexed as the data.
+    X : ndarray of shape (n_rows, p)
+        Fixed terms.
+    members : Members or None
+        Shared membership of the rows.
+    """
+
+    frame: pd.DataFrame
+    X: Floats
+    members: Members | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Predicted:
+    """Predictions row by row.
+
+    Attributes
+    ----------
+    rows : PupilRows
+        The rows.
+    fixed, mean : ndarray of shape (n_rows,)
+        Fixed part, and prediction with the effects asked for.
+    levels : tuple of LevelRows
+        What the prediction takes of every level.
+    left_out : ndarray of shape (n_rows,)
+        Variance of the effects it does not take, in squared outcome units.
+    unseen : ndarray of shape (n_rows,)
+        Variance, given the effects of the fit, of what it takes of years outside the data.
+    """
+
+    rows: PupilRows
+    fixed: Floats
+    mean: Floats
+    levels: tuple[LevelRows, ...]
+    left_out: Floats
+    unseen: Floats
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Taken:
+    """What a prediction takes of a level's terms and leaves, shape (n_rows, q), and variances."""
+
+    weights: Floats
+    left: Floats
+    left_variance: float = 0.0
+    unseen: Floats | float = 0.0
+
+
+def prediction_table(
+    results: ValueAddedResults,
+    data: pd.DataFrame,
+    *,
+    effects: Effects = "none",
+    interval: float | None = None,
+) -> pd.DataFrame:
+    """Return ``data`` with predictions; see `ValueAddedResults.predict`."""
+    check_choice(effects, ("none", "schools", "all"), argument="effects")
+    if interval is not None:
+        check_fraction(interval, argument="interval", closed=False)
+    found = predicted_rows(results, data, effects)
+    added: dict[str, NDArray[Any]] = {"predicted": found.mean}
+    if interval is not None:
+        variance = _variances(results, found) + found.unseen
+        z = float(stats.norm.ppf(0.5 + interval / 2.0))
+        own = variance + found.left_out + _residual(results, found.rows.frame)
+        spread, whole = z * np.sqrt(variance), z * np.sqrt(own)
+        added |= {
+            "std_error": np.sqrt(variance),
+            "conf_low": found.mean - spread,
+            "conf_high": found.mean + spread,
+            "pupil_low": found.mean - whole,
+            "pupil_high": found.mean + whole,
+        }
+    names = [level.name for level in results.mixed.levels]
+    units = found.levels[names.index(results.group)]
+    added["known_unit"] = ((units.units >= 0) | (units.shares == 0)).all(axis=1)
+    if results.time is not None and effects == "all":
+        added["known_year"] = _known_years(results, found)
+    return found.rows.frame.assign(**added)
+
+
+def predicted_rows(
+    results: ValueAddedResults, data: pd.DataFrame, effects: Effects, *, outcome: bool = False
+) -> Predicted:
+    """Return the predictions of the rows and what they rest on.
+
+    Parameters
+    ----------
+    results : ValueAddedResults
+        The fit.
+    data : DataFrame
+        Pupils.
+    effects : {"none", "schools", "all"}
+        Which effects count.
+    outcome : bool
+        Whether the outcome must be there.
+    """
+    rows = _read(results, data, outcome=outcome)
+    fixed = rows.X @ results.mixed.beta
+    mean, left_out, unseen = fixed.copy(), np.zeros(len(fixed)), np.zeros(len(fixed))
+    levels: list[LevelRows] = []
+    school: Codes = np.zeros((len(fixed), 1), dtype=np.int64)
+    for at, level in enumerate(results.mixed.levels):
+        units, shares = _units(results, at, rows, school)
+        if level.name == results.group:
+            school = units
+        taken = _taken(results, at, rows, effects)
+        squares, left = (shares**2).sum(axis=1), taken.left
+        spread = np.einsum("ia,ab,ib->i", left, level.covariance, left)
+        left_out += squares * (spread + taken.left_variance)
+        unseen += squares * taken.unseen
+        values = np.vstack([level.modes, np.zeros(level.modes.shape[1])])[units]
+        mean += np.einsum("im,imq,iq->i", shares, values, taken.weights)
+        levels.append(LevelRows(weights=taken.weights, units=units, shares=shares))
+    if not isinstance(results.mixed, CrossedFit):
+        _check_paths(results, levels)
+    return Predicted(
+        rows=rows,
+        fixed=fixed,
+        mean=mean,
+        levels=tuple(levels),
+        left_out=left_out,
+        unseen=unseen,
+    )
+
+
+def _read(results: ValueAddedResults, data: pd.DataFrame, *, outcome: bool) -> PupilRows:
+    """Prepare rows as those of the fit were; without the outcome where it is not there."""
+    check_table(data, table="data")
+    parts, intake = formula_columns(results.source_formula), results.intake
+    given = {name for name in intake.composition if f"{name}_mean" in data.columns}
+    intake = replace(
+        intake, composition={k: v for k, v in intake.composition.items() if k not in given}
+    )
+    absent = parts.outcome not in data.columns and not outcome
+    if absent and intake.standardize_by:
+        raise DataError(
+            text(
+                "prediction.standardized",
+                outcome=repr(parts.outcome),
+                by=", ".join(intake.standardize_by),
+            )
+        )
+    table = data.assign(**{parts.outcome: 0.0}) if absent else data
+    members, read = getattr(results, "members", None), None
+    names = [level.name for k, level in enumerate(results.mixed.levels) if not _by_year(results, k)]
+    groups = [*(name for name in names if name != results.group), results.group]
+    if isinstance(members, Membership):
+        groups = [members.main if g == members.level else g for g in groups]
+        key = list(getattr(results, "key", ())) if members.long else []
+        used = [*parts.variables, parts.outcome, *intake.composition, *intake.standardize_by]
+        used += [g for g in groups if g != members.main]
+        read = members.read(table, key=key, used=[c for c in used if c not in key])
+        table = read.frame
+    index = table.index
+    table = table.reset_index(drop=True)
+    formula, time, subject = results.source_formula, results.time, getattr(results, "subject", None)
+    if subject is None:
+        frame = prepare(table, formula, intake, groups=groups, time=time).data
+    else:
+        frame = prepare_subjects(
+            table, formula, intake, groups=groups, time=time, subject=subject
+        ).data
+    for name in formula_columns(results.formula).variables:
+        if name not in frame.columns and name.endswith("_missing"):
+            frame[name] = 0.0  # no gaps here
+    kept = frame.index.to_numpy()
+    if read is not None:
+        read = replace(read, codes=read.codes[kept], shares=read.shares[kept])
+    X = design_columns(results.spec, frame)
+    frame = frame.set_axis(index[kept])
+    return PupilRows(
+        frame=frame.drop(columns=parts.outcome) if absent else frame, X=X, members=read
+    )
+
+
+def _by_year(results: ValueAddedResults, at: int) -> bool:
+    """Tell the levels of schools' years: they have no column of their own."""
+    level = results.mixed.levels[at]
+    return is_cells(results.mixed, at) or level.name == f"{results.group}:{results.time}"
+
+
+def _units(
+    results: ValueAddedResults, at: int, rows: PupilRows, school: Codes
+) -> tuple[Codes, Floats]:
+    """Return positions of the rows' units of a level, and the shares."""
+    level, frame, read = results.mixed.levels[at], rows.frame, rows.members
+    if _by_year(results, at) and not is_cells(results.mixed, at):  # a school's own vector of years
+        return school, np.ones(school.shape)
+    members = getattr(results, "members", None)
+    if is_cells(results.mixed, at):
+        years = np.repeat(
+            np.asarray(frame[results.time], dtype=object)[:, None], school.shape[1], 1
+        )
+        known = pd.MultiIndex.from_arrays([level.parent, level.labels])
+        cells = pd.MultiIndex.from_arrays([school.ravel(), years.ravel()])
+        found = known.get_indexer(cells).astype(np.int64).reshape(school.shape)
+        shares = np.ones(school.shape)
+        if isinstance(members, Membership) and results.group == members.level and read is not None:
+            shares = read.shares
+        return found, shares
+    if isinstance(members, Membership) and level.name == members.level and read is not None:
+        where = np.append(pd.Index(level.labels).get_indexer(pd.Index(read.labels)), -1)
+        return where[read.codes].astype(np.int64), read.shares
+    asked = pd.Index(np.asarray(frame[level.name], dtype=object))
+    own = pd.Index(level.labels).get_indexer(asked)
+    return own.astype(np.int64)[:, None], np.ones((len(frame), 1))
+
+
+def _taken(results: ValueAddedResults, at: int, rows: PupilRows, effects: Effects) -> _Taken:
+    """Return what the prediction takes of a level; what it leaves is an independent draw."""
+    level = results.mixed.levels[at]
+    whole, years = _terms(results, level, rows)
+    nothing = np.zeros_like(whole)
+    if effects == "none" or (effects == "schools" and _by_year(results, at)):
+        return _Taken(weights=nothing, left=_any_year(whole, years) if years else whole)
+    if not years:
+        return _Taken(weights=whole, left=nothing)
+    if effects == "all":
+        return _with_years(results, level, rows, whole, years)
+    lasting = whole.copy()
+    lasting[:, years] = 1.0 / len(years)
+    return _Taken(weights=lasting, left=nothing, left_variance=_around_lasting(level, years))
+
+
+def _terms(
+    results: ValueAddedResults, level: LevelEffects, rows: PupilRows
+) -> tuple[Floats, list[int]]:
+    """Return the values of a level's terms in the rows, and which are effects of years."""
+    fitted, n = results.mixed, len(rows.X)
+    columns: list[NDArray[Any]] = []
+    years: list[int] = []
+    for k, term in enumerate(level.terms):
+        if term == ONES:
+            columns.append(np.ones(n))
+        elif term in fitted.terms:
+            columns.append(rows.X[:, fitted.terms.index(term)])
+        else:
+            name, _, label = term.partition("=")
+            if not isinstance(fitted, StrataFit):
+                years.append(k)
+            columns.append((rows.frame[name].astype(str) == label).to_numpy(dtype=float))
+    return np.column_stack(columns), years
+
+
+def _any_year(whole: Floats, years: list[int]) -> Floats:
+    """Return the terms at one year of the data: the last, of a stationary level any."""
+    found = whole.copy()
+    unseen = found[:, years].sum(axis=1) == 0
+    found[np.ix_(unseen, years[-1:])] = 1.0
+    return found
+
+
+def _around_lasting(level: LevelEffects, years: list[int]) -> float:
+    """Return the mean variance of a single year around the mean of all years."""
+    own = level.covariance[np.ix_(years, years)]
+    contrast = np.eye(len(years)) - 1.0 / len(years)
+    return float(np.trace(contrast @ own @ contrast.T) / len(years))
+
+
+def _with_years(
+    results: ValueAddedResults,
+    level: LevelEffects,
+    rows: PupilRows,
+    whole: Floats,
+    years: list[int],
+) -> _Taken:
+    """Return the weights of the rows' years, those outside the data through their neighbours."""
+    nothing, unseen = np.zeros_like(whole), whole[:, years].sum(axis=1) == 0
+    if not unseen.any():
+        return _Taken(weights=whole, left=nothing)
+    asked = rows.frame.loc[unseen, results.time].to_numpy()
+    if level.structure != "ar1":
+        raise DataError(
+            text(
+                "prediction.new_year",
+                time=repr(results.time),
+                years=shorten(pd.unique(asked)),
+                known=shorten(level.terms[k].partition("=")[2] for k in years),
+            )
+        )
+    axis = np.array([float(level.terms[k].partition("=")[2]) for k in years])
+    rho = level.parameters["correlation"]
+    rho = rho if np.isfinite(rho) else 0.0
+    R = rho ** np.abs(axis[:, None] - axis)
+    k = rho ** np.abs(asked.astype(float)[:, None] - axis)
+    loading = np.linalg.solve(R, k.T).T
+    found, extra = whole.copy(), np.zeros(len(whole))
+    found[np.ix_(unseen, years)] = loading
+    spread = float(level.covariance[years[0], years[0]])
+    extra[unseen] = spread * np.maximum(1.0 - (loading * k).sum(axis=1), 0.0)
+    return _Taken(weights=found, left=nothing, unseen=extra)
+
+
+def _known_years(results: ValueAddedResults, found: Predicted) -> NDArray[np.bool_]:
+    """Return whether the fit has results of the row's school in the row's year."""
+    cells = results.school_years[["school_id", "year"]].drop_duplicates()
+    known = pd.MultiIndex.from_frame(cells.astype(object))
+    frame = found.rows.frame
+    group, members = results.group, getattr(results, "members", None)
+    if isinstance(members, Membership) and group == members.level:
+        group = members.main
+    asked = pd.MultiIndex.from_frame(frame[[group, results.time]].astype(object))
+    return np.asarray(known.get_indexer(asked) >= 0)
+
+
+def _check_paths(results: ValueAddedResults, levels: list[LevelRows]) -> None:
+    """Raise if a known unit stands in another outer unit than in the fit."""
+    for at in range(1, len(levels)):
+        level, outer = results.mixed.levels[at], results.mixed.levels[at - 1]
+        own, above = levels[at].units[:, 0], levels[at - 1].units[:, 0]
+        moved = (own >= 0) & (level.parent[own] != above)
+        if moved.any():
+            first = int(np.argmax(moved))
+            raise DataError(
+                text(
+                    "prediction.moved",
+                    group=repr(level.name),
+                    unit=level.labels[own[first]],
+                    outer=repr(outer.name),
+                    place=outer.labels[level.parent[own[first]]],
+                    n=len(np.unique(own[moved])),
+                )
+            )
+
+
+def _variances(results: ValueAddedResults, found: Predicted) -> Floats:
+    """Return the error variance of each prediction of a mean."""
+    cross = results.cross
+    if isinstance(cross, CrossProducts):
+        return nested_row_variances(cross, results.mixed, found.rows.X, found.levels)
+    if isinstance(cross, CrossedProducts):
+        return crossed_row_variances(cross, results.mixed, found.rows.X, found.levels)
+    raise SpecificationError(text("prediction.no_interval", kind=type(cross).__name__))
+
+
+def _residual(results: ValueAddedResults, frame: pd.DataFrame) -> Floats:
+    """Return the residual variance of each row: that of its subject where there are several."""
+    fitted = results.mixed
+    if not isinstance(fitted, StrataFit):
+        return np.full(len(frame), fitted.residual_variance)
+    column = str(getattr(results, "subject", ""))
+    labels = [str(subject) for subject in fitted.subjects]
+    at = pd.Index(labels).get_indexer(pd.Index(frame[column].astype(str)))
+    spread = np.append(np.diag(fitted.residual_covariance), np.nan)
+    return np.asarray(spread[at])
