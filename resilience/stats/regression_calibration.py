@@ -168,8 +168,7 @@ def calibrate(values: Floats, schools: Ints, errors: Floats, moments: Moments) -
     T = _positive(T[np.ix_(free, free)] - gain @ T[np.ix_(fixed, free)])
     within = moments.within[np.ix_(free, free)]
     x = values[:, free]
-    kinds, places = np.unique(errors[:, free], axis=0, return_inverse=True)
-    code: Ints = places.ravel().astype(np.int64)
+    kinds, code = _distinct(errors[:, free])
     weight = _inverse(within + _diagonals(kinds))  # M per error variance
     turned = _row_products(weight, code, x - start[schools])
     counts = sparse.csr_matrix((np.ones(len(code)), (schools, code)), shape=(J, len(kinds)))
@@ -192,6 +191,14 @@ def _by_school(schools: Ints, n_schools: int) -> sparse.csr_matrix:
     """Return the indicator of schools, shape (J, n): its product sums rows."""
     n = len(schools)
     return sparse.csr_matrix((np.ones(n), (schools, np.arange(n))), shape=(n_schools, n))
+
+
+def _distinct(rows: Floats) -> tuple[Floats, Ints]:
+    """Return the distinct rows and which of them each row is."""
+    if (rows == rows[0]).all():
+        return rows[:1], np.zeros(len(rows), dtype=np.int64)
+    found, places = np.unique(rows, axis=0, return_inverse=True)
+    return found, places.ravel().astype(np.int64)
 
 
 def _diagonals(rows: Floats) -> Floats:

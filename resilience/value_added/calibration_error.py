@@ -8,7 +8,7 @@ of the observed priors.  To first order the coefficients move by
 
 and :math:`\hat\theta`, a function of the covariates, is uncorrelated with the outcome's residuals,
 so that the two parts of the covariance add up.  The variance of the move comes from leaving out one
-of up to 40 sets of schools at a time (a jackknife: Wolter2007); nothing is fitted anew.  In the
+of up to 30 sets of schools at a time (a jackknife: Wolter2007); nothing is fitted anew.  In the
 projection V is that of a random intercept of schools with the fit's variances.
 """
 
@@ -28,7 +28,7 @@ __all__ = ["with_calibration_error"]
 
 Floats = NDArray[np.float64]
 
-_SETS = 40
+_SETS = 30
 _SETS_OF_MANY = 20  # above a quarter of a million rows
 _MANY = 250_000
 
