@@ -16,9 +16,10 @@ chunks, and for any :math:`R` the cross-products of the whitened rows are a comb
 :math:`\log|\oplus R| = \sum_m n_m\log|R_m|`.  Where rows are not linked by a pupil key every row is
 a pattern of its own, and only the subjects' residual variances enter.
 
-Memory grows with the number of pairs of subjects over the patterns met: with all
-:math:`2^S - 1` patterns :math:`S(S+3)2^{S-3}`, which is 5 at two subjects, 18 at three, 56 at four,
-432 at six.
+The number of strata is that of pairs of subjects over the patterns met: with all :math:`2^S - 1`
+patterns :math:`S(S+3)2^{S-3}`, which is 5 at two subjects, 18 at three, 56 at four, 432 at six.  A
+group meets few of the patterns and a pair of subjects few of the columns, so the strata are kept
+sparse and memory grows with what is there.
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ class StrataProducts:
         Pupils (without a pupil key: rows) of each pattern.
     totals : ndarray of shape (n_strata, P, P)
         Per stratum the symmetric cross-products.
-    group_products : tuple of ndarray of shape (n_strata, n_groups, q, P)
-        Per level the same for the groups.
+    group_products : tuple of sparse arrays of shape (n_strata, n_groups * q * P)
+        Per level the same for the groups, each flattened.
     group_rows : tuple of ndarray of shape (n_strata, n_groups)
         Per level the pupils of each stratum in each group.
     linked : bool
@@ -76,7 +77,7 @@ class StrataProducts:
     strata: tuple[Stratum, ...]
     patterns: dict[Pattern, int]
     totals: Floats
-    group_products: tuple[Floats, ...]
+    group_products: tuple[sparse.csr_array, ...]
     group_rows: tuple[Codes, ...]
     linked: bool
 
@@ -134,22 +135,21 @@ class StrataProducts:
             if unit is not None:
                 _check_one_group(np.asarray(unit)[used], position[used], name)
         members = _members(code[used], None if unit is None else np.asarray(unit)[used])
-        _check_memory(plain, list(members))
         strata: list[Stratum] = []
-        views: list[CrossProducts] = []
+        kept = _Kept()
         for pattern, rows in members.items():
             at = [used[column] for column in rows.T]
             for i, s in enumerate(pattern):
                 for k, t in enumerate(pattern[i:], start=i):
                     strata.append((pattern, s, t))
-                    views.append(_paired(plain, block, (at[i], at[k]), positions))
+                    kept.add(_paired(plain, block, (at[i], at[k]), positions))
         return cls(
             subjects=tuple(own.tolist()),
             plain=plain,
             strata=tuple(strata),
             patterns={pattern: len(rows) for pattern, rows in members.items()},
             linked=unit is not None,
-            **_stacked(views),
+            **kept.stacked(),
         )
 
     @property
@@ -215,7 +215,7 @@ class StrataProducts:
             their constants.
         """
         levels = tuple(
-            replace(level, products=np.tensordot(coefficients, products, axes=1))
+            replace(level, products=(products.T @ coefficients).reshape(level.products.shape))
             for level, products in zip(self.plain.levels, self.group_products, strict=True)
         )
         return replace(
@@ -251,7 +251,7 @@ class StrataProducts:
         """
         slopes = np.tensordot(self.totals, adjoint.total, axes=2)
         for products, own in zip(self.group_products, adjoint.products, strict=True):
-            slopes = slopes + products.reshape(len(slopes), -1) @ own.reshape(-1)
+            slopes = slopes + products @ own.reshape(-1)
         parts = {m: np.zeros((self.n_subjects, self.n_subjects)) for m in self.patterns}
         for (m, s, t), slope in zip(self.strata, slopes, strict=True):
             parts[m][s, t] += 0.5 * slope
@@ -280,7 +280,9 @@ class StrataProducts:
         subjects = tuple(np.unique([*self.subjects, *other.subjects]).tolist())
         mine, theirs = self._numbered(subjects), other._numbered(subjects)
         strata = tuple(dict.fromkeys([*mine.strata, *theirs.strata]))
-        views = [mine._view(key).merge(theirs._view(key)) for key in strata]
+        kept = _Kept()
+        for key in strata:
+            kept.add(mine._view(key).merge(theirs._view(key)))
         patterns = dict(mine.patterns)
         for pattern, n in theirs.patterns.items():
             patterns[pattern] = patterns.get(pattern, 0) + n
@@ -289,7 +291,7 @@ class StrataProducts:
             plain=mine.plain.merge(theirs.plain),
             strata=strata,
             patterns=patterns,
-            **_stacked(views),
+            **kept.stacked(),
         )
 
     def _numbered(self, subjects: tuple[Any, ...]) -> StrataProducts:
@@ -314,20 +316,42 @@ class StrataProducts:
         return replace(view, levels=levels)
 
     def _mapped(self, change: Callable[[CrossProducts], CrossProducts]) -> StrataProducts:
-        views = [change(self._view(key)) for key in self.strata]
-        return replace(self, plain=change(self.plain), **_stacked(views))
+        kept = _Kept()
+        for key in self.strata:
+            kept.add(change(self._view(key)))
+        return replace(self, plain=change(self.plain), **kept.stacked())
 
 
-def _stacked(views: Sequence[CrossProducts]) -> dict[str, Any]:
-    """Return the arrays of strata from one set of cross-products per stratum."""
-    depth = range(len(views[0].levels))
-    return {
-        "totals": np.array([view.total for view in views]),
-        "group_products": tuple(
-            np.array([view.levels[at].products for view in views]) for at in depth
-        ),
-        "group_rows": tuple(np.array([view.levels[at].n_rows for view in views]) for at in depth),
-    }
+class _Kept:
+    """Strata on their way into the arrays of `StrataProducts`, one after the other."""
+
+    def __init__(self) -> None:
+        self.totals: list[Floats] = []
+        self.products: list[list[sparse.csr_array]] = []
+        self.rows: list[list[Codes]] = []
+        self.bytes = 0
+
+    def add(self, view: CrossProducts) -> None:
+        """Keep one stratum; raise where they would outgrow the memory of an ordinary machine."""
+        own = [sparse.csr_array(v.products.reshape(1, -1)) for v in view.levels]
+        self.totals.append(view.total)
+        self.products.append(own)
+        self.rows.append([v.n_rows for v in view.levels])
+        self.bytes += sum(one.data.nbytes + one.indices.nbytes for one in own)
+        if self.bytes > _LARGEST * 1e9:
+            raise SpecificationError(
+                text("subjects.memory", strata=len(self.totals), needed=f"{_LARGEST:g}")
+            )
+
+    def stacked(self) -> dict[str, Any]:
+        """Return the arrays by the names of the attributes."""
+        return {
+            "totals": np.array(self.totals),
+            "group_products": tuple(
+                sparse.csr_array(sparse.vstack(level)) for level in zip(*self.products, strict=True)
+            ),
+            "group_rows": tuple(np.array(level) for level in zip(*self.rows, strict=True)),
+        }
 
 
 def _positions(groups: Sequence[tuple[str, NDArray[np.generic], Sequence[str]]]) -> list[Codes]:
@@ -367,17 +391,6 @@ def _members(subject: Codes, unit: NDArray[np.generic] | None) -> dict[Pattern, 
         pattern = tuple(int(s) for s in np.flatnonzero(sat))
         found[pattern] = place[kind.reshape(-1) == k][:, sat]
     return found
-
-
-def _check_memory(plain: CrossProducts, patterns: Sequence[Pattern]) -> None:
-    """Raise where the strata would not fit into the memory of an ordinary machine."""
-    numbers = plain.total.size + sum(level.products.size for level in plain.levels)
-    n_strata = sum(len(m) * (len(m) + 1) // 2 for m in patterns)
-    needed = 8.0 * n_strata * numbers / 1e9
-    if needed > _LARGEST:
-        raise SpecificationError(
-            text("subjects.memory", patterns=len(patterns), needed=f"{needed:.1f}")
-        )
 
 
 def _check_one_group(unit: NDArray[np.generic], position: Codes, name: str) -> None:
