@@ -33,7 +33,6 @@ __all__ = [
     "loading_of",
     "mean_design",
     "quadratic",
-    "random_effects_table",
     "raw_sums",
     "school_years",
     "variance_table",
@@ -120,11 +119,6 @@ def assemble(
         information=1.0,
         errors=errors,
         year_design=mean_design(design, cells),
-        school_slopes=_slopes_table(fitted, slice(at, at + 1))
-        .drop(columns="group")
-        .rename(columns={"unit_id": "school_id"}),
-        outer_effects=_outer_table(fitted.levels[:at], design),
-        outer_slopes=_slopes_table(fitted, slice(0, at)),
         slope_means=slope_means,
         intake=intake,
         n_dropped=prepared.n_dropped,
@@ -281,49 +275,6 @@ def variance_table(fitted: MixedFit) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["group", "term", "variance", "std_dev", "correlation"])
 
 
-def random_effects_table(fitted: MixedFit) -> pd.DataFrame:
-    """Return the effects of all units of all levels, one row per unit and term.
-
-    Effects of a school's years stand in rows of the school with the year as term
-    (``year=2023``), whether the years are independent, AR(1) or unstructured.
-
-    Parameters
-    ----------
-    fitted : MixedFit
-        Any fit with levels.
-
-    Returns
-    -------
-    DataFrame
-        ``group unit_id term estimate std_error conditional_sd``: ``std_error`` includes the error
-        of the fixed effects, ``conditional_sd`` does not; in the outcome's units per unit of the
-        term.
-    """
-    pieces = []
-    for at, level in enumerate(fitted.levels):
-        outer = fitted.levels[at - 1] if at else None
-        units: NDArray[np.object_] = level.labels
-        terms = [np.full(len(units), term, dtype=object) for term in level.terms]
-        if outer is not None and level.terms == (ONES,) and level.name.startswith(f"{outer.name}:"):
-            column = level.name.removeprefix(f"{outer.name}:")
-            units = outer.labels[level.parent]
-            terms = [np.array([f"{column}={label}" for label in level.labels], dtype=object)]
-        for k, names in enumerate(terms):
-            pieces.append(
-                pd.DataFrame(
-                    {
-                        "group": level.name,
-                        "unit_id": units,
-                        "term": names,
-                        "estimate": level.modes[:, k],
-                        "std_error": np.sqrt(np.maximum(level.prediction[:, k, k], 0.0)),
-                        "conditional_sd": np.sqrt(np.maximum(level.conditional[:, k, k], 0.0)),
-                    }
-                )
-            )
-    return pd.concat(pieces, ignore_index=True).infer_objects()
-
-
 def _correlation(D: Floats, i: int, k: int) -> float:
     together = float(np.sqrt(D[i, i] * D[k, k]))
     return float(D[i, k] / together) if together > 0 else float("nan")
@@ -340,39 +291,3 @@ def _transient(fitted: MixedFit, at: int, design: Design, loading: Floats) -> fl
     years = np.where(by, 0.0, loading) + np.eye(len(by))[by]
     whole = float(np.einsum("ta,ab,tb->t", years, D, years).mean())
     return max(whole - float(loading @ D @ loading), 0.0)
-
-
-def _slopes_table(fitted: MixedFit, which: slice) -> pd.DataFrame:
-    pieces = [
-        pd.DataFrame(
-            {
-                "group": level.name,
-                "unit_id": level.labels,
-                "term": term,
-                "estimate": level.modes[:, k],
-                "std_error": np.sqrt(level.prediction[:, k, k]),
-            }
-        )
-        for level in fitted.levels[which]
-        for k, term in enumerate(level.terms)
-        if term != ONES and term in fitted.terms
-    ]
-    empty = pd.DataFrame(columns=["group", "unit_id", "term", "estimate", "std_error"])
-    return pd.concat(pieces, ignore_index=True).infer_objects() if pieces else empty
-
-
-def _outer_table(levels: tuple[LevelEffects, ...], design: Design) -> pd.DataFrame:
-    loadings = [loading_of(design, k) for k in range(len(levels))]
-    pieces = [
-        pd.DataFrame(
-            {
-                "group": level.name,
-                "unit_id": level.labels,
-                "effect": level.modes @ loading,
-                "std_error": np.sqrt(quadratic(level.prediction, loading)),
-            }
-        )
-        for level, loading in zip(levels, loadings, strict=True)
-    ]
-    empty = pd.DataFrame(columns=["group", "unit_id", "effect", "std_error"])
-    return pd.concat(pieces, ignore_index=True).infer_objects() if pieces else empty

@@ -13,7 +13,7 @@ from resilience.data.design import Design, design_columns, formula_columns
 from resilience.stats.crossed_fit import CrossedFit
 from resilience.stats.crossed_products import CrossedProducts, FactorProducts
 from resilience.stats.mixed import LevelEffects
-from resilience.value_added.assembly import errors_of, quadratic, variance_table
+from resilience.value_added.assembly import errors_of, variance_table
 from resilience.value_added.effects import coefficient_table, effects_table
 from resilience.value_added.membership import Members, Membership
 from resilience.value_added.preparation import Prepared, prepare
@@ -111,11 +111,6 @@ def crossed_results(
         "information": 1.0,
         "errors": errors,
         "year_design": _mean_design(products, design, products.factors[cells]),
-        "school_slopes": _slopes([level])
-        .drop(columns="group")
-        .rename(columns={"unit_id": "school_id"}),
-        "outer_effects": _outer(outer),
-        "outer_slopes": _slopes([one for one, _ in outer]),
         "slope_means": {
             term: float(mean)
             for one, loading in [(level, loadings[school]), *outer]
@@ -284,38 +279,3 @@ def _school_years(
     table["sampling_variance"] = np.where(weight > 0, variance, np.inf)
     table["n_pupils"] = _pupils(factor)
     return pd.DataFrame(table).infer_objects()
-
-
-def _outer(levels: list[tuple[LevelEffects, Floats]]) -> pd.DataFrame:
-    pieces = [
-        pd.DataFrame(
-            {
-                "group": level.name,
-                "unit_id": level.labels,
-                "effect": level.modes @ loading,
-                "std_error": np.sqrt(quadratic(level.prediction, loading)),
-            }
-        )
-        for level, loading in levels
-    ]
-    empty = pd.DataFrame(columns=["group", "unit_id", "effect", "std_error"])
-    return pd.concat(pieces, ignore_index=True).infer_objects() if pieces else empty
-
-
-def _slopes(levels: list[LevelEffects]) -> pd.DataFrame:
-    pieces = [
-        pd.DataFrame(
-            {
-                "group": level.name,
-                "unit_id": level.labels,
-                "term": term,
-                "estimate": level.modes[:, k],
-                "std_error": np.sqrt(level.prediction[:, k, k]),
-            }
-        )
-        for level in levels
-        for k, term in enumerate(level.terms)
-        if k
-    ]
-    empty = pd.DataFrame(columns=["group", "unit_id", "term", "estimate", "std_error"])
-    return pd.concat(pieces, ignore_index=True).infer_objects() if pieces else empty

@@ -12,7 +12,11 @@ from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.mixed import MixedFit
 from resilience.value_added.effects_results import EffectsResults
 from resilience.value_added.prediction import Effects, predicted_rows, prediction_table
-from resilience.value_added.random_effects import random_effects_table
+from resilience.value_added.random_effects import (
+    effects_of_levels,
+    random_effects_table,
+    slopes_of_levels,
+)
 from resilience.value_added.refits import Refits
 from resilience.value_added.specification import Intake
 
@@ -28,14 +32,6 @@ class ValueAddedResults(Refits, EffectsResults):
 
     Attributes
     ----------
-    school_slopes : DataFrame
-        ``school_id term estimate std_error``: deviation of each school's slope; empty without
-        random slopes.
-    outer_effects : DataFrame
-        ``group unit_id effect std_error``: effects of the levels outside the school; empty
-        without such levels.
-    outer_slopes : DataFrame
-        ``group unit_id term estimate std_error``: the same for slopes of those levels.
     slope_means : dict of {term: float}
         Means of the slope terms: effects are read at the average pupil.
     intake : Intake
@@ -50,9 +46,6 @@ class ValueAddedResults(Refits, EffectsResults):
         What the fit was made of; refits, simulation and influence go on from it.
     """
 
-    school_slopes: pd.DataFrame
-    outer_effects: pd.DataFrame
-    outer_slopes: pd.DataFrame
     slope_means: dict[str, float]
     intake: Intake
     source_formula: str
@@ -69,6 +62,37 @@ class ValueAddedResults(Refits, EffectsResults):
         includes the error of the fixed effects, ``conditional_sd`` does not.
         """
         return random_effects_table(self.mixed)
+
+    @property
+    def school_slopes(self) -> pd.DataFrame:
+        """Deviations of the schools' slopes: ``school_id term estimate std_error``; may be empty.
+
+        They are rows of `random_effects` in another form.
+        """
+        table = slopes_of_levels(self.mixed, [self._school_level])
+        return table.drop(columns="group").rename(columns={"unit_id": "school_id"})
+
+    @property
+    def outer_effects(self) -> pd.DataFrame:
+        """Effects of the units outside the schools: ``group unit_id effect std_error``.
+
+        They are read at the average pupil, as those of the schools.
+        """
+        return effects_of_levels(self.mixed, self._outer_levels, self.slope_means)
+
+    @property
+    def outer_slopes(self) -> pd.DataFrame:
+        """Slopes of the units outside the schools: ``group unit_id term estimate std_error``."""
+        return slopes_of_levels(self.mixed, self._outer_levels)
+
+    @property
+    def _school_level(self) -> int:
+        return [level.name for level in self.mixed.levels].index(self.group)
+
+    @property
+    def _outer_levels(self) -> list[int]:
+        own = (self.group, f"{self.group}:{self.time}")
+        return [k for k, level in enumerate(self.mixed.levels) if level.name not in own]
 
     def predict(
         self,
@@ -139,4 +163,5 @@ class ValueAddedResults(Refits, EffectsResults):
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain Python objects, without the design and the engine's arrays."""
         left_out = ("spec", "mixed", "cross")
-        return {name: value for name, value in super().to_dict().items() if name not in left_out}
+        found = {name: v for name, v in super().to_dict().items() if name not in left_out}
+        return found | {"random_effects": self.random_effects.to_dict(orient="records")}

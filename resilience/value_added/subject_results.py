@@ -10,7 +10,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.data.design import Design, design_columns, formula_columns
-from resilience.stats.mixed import LevelEffects
 from resilience.stats.strata_fit import StrataFit
 from resilience.value_added.assembly import variance_table
 from resilience.value_added.effects import coefficient_table, effects_table
@@ -175,11 +174,6 @@ def joint_results(
         information=1.0,
         errors=errors,
         year_design=means,
-        school_slopes=_slopes(fitted, [at])
-        .drop(columns="group")
-        .rename(columns={"unit_id": "school_id"}),
-        outer_effects=_outer(fitted, loadings[:at]),
-        outer_slopes=_slopes(fitted, list(range(at))),
         slope_means=_slope_means(fitted, design, at),
         intake=intake,
         n_dropped=prepared.n_dropped,
@@ -254,47 +248,6 @@ def _variances(fitted: StrataFit) -> pd.DataFrame:
 def _slope_terms(fitted: StrataFit, at: int) -> list[tuple[int, str]]:
     first = len(fitted.subjects) if by_subject(fitted, at) else 1
     return list(enumerate(fitted.levels[at].terms))[first:]
-
-
-def _slopes(fitted: StrataFit, levels: list[int]) -> pd.DataFrame:
-    names = ["group", "unit_id", "term", "estimate", "std_error"]
-    pieces = [
-        _table(level, term, level.modes[:, k], level.prediction[:, k, k])
-        for at in levels
-        for level in (fitted.levels[at],)
-        for k, term in _slope_terms(fitted, at)
-    ]
-    if not pieces:
-        return pd.DataFrame(columns=names)
-    return pd.concat(pieces, ignore_index=True)[names].infer_objects()
-
-
-def _outer(fitted: StrataFit, loadings: list[Floats]) -> pd.DataFrame:
-    names = ["group", "unit_id", "effect", "std_error"]
-    pieces = [
-        _table(
-            level,
-            "",
-            level.modes @ loading,
-            np.asarray(np.einsum("gab,a,b->g", level.prediction, loading, loading)),
-        ).rename(columns={"estimate": "effect"})
-        for level, loading in zip(fitted.levels, loadings, strict=False)
-    ]
-    if not pieces:
-        return pd.DataFrame(columns=names)
-    return pd.concat(pieces, ignore_index=True)[names].infer_objects()
-
-
-def _table(level: LevelEffects, term: str, estimate: Floats, variance: Floats) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "group": level.name,
-            "unit_id": level.labels,
-            "term": term,
-            "estimate": estimate,
-            "std_error": np.sqrt(variance),
-        }
-    )
 
 
 def _slope_means(fitted: StrataFit, design: Design, at: int) -> dict[str, float]:
