@@ -19,7 +19,7 @@ section 5.1.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -34,6 +34,7 @@ __all__ = ["NaturalCriterion", "ProfileInterval", "profile_intervals"]
 
 Floats = NDArray[np.float64]
 
+_STEP = 1e-5  # of a difference, in standard errors
 _TINY = 1e-3  # share of an estimate that stands for zero: the profile moves by its square
 
 
@@ -90,7 +91,7 @@ class ProfileInterval:
 
 
 def profile_intervals(
-    criterion: NaturalCriterion, *, level: float = 0.95
+    criterion: NaturalCriterion, *, level: float = 0.95, only: Sequence[int] | None = None
 ) -> tuple[ProfileInterval, ...]:
     """Return the interval of every standard deviation and correlation.
 
@@ -100,6 +101,8 @@ def profile_intervals(
         The fitted criterion.
     level : float
         Coverage, in (0, 1).
+    only : sequence of int, optional
+        Positions of the parameters asked for; all by default.
 
     Returns
     -------
@@ -112,9 +115,8 @@ def profile_intervals(
     """
     z = float(stats.norm.ppf(0.5 + level / 2.0))
     surface = _Surface(criterion=criterion)
-    return tuple(
-        _interval(surface, k, group, name, z) for k, (group, name) in enumerate(criterion.names)
-    )
+    asked = range(len(criterion.names)) if only is None else only
+    return tuple(_interval(surface, k, *criterion.names[k], z) for k in asked)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -199,12 +201,25 @@ class _Surface:
         return float(self.criterion.natural(*self.point(x))[k])
 
     def rate(self, x: Floats, k: int) -> Floats:
-        """Return its gradient in x."""
+        """Return its gradient in x; at a bound from inside, where a zero SD has a slope."""
         found = np.zeros(len(x))
-        for j in range(len(x)):
-            step = np.zeros(len(x))
-            step[j] = 1e-5
-            found[j] = (self.parameter(x + step, k) - self.parameter(x - step, k)) / 2e-5
+        for j, (low, high) in enumerate(self.bounds):
+            up, down = x.copy(), x.copy()
+            up[j] += 0.0 if high is not None and x[j] + _STEP > high else _STEP
+            down[j] -= 0.0 if low is not None and x[j] - _STEP < low else _STEP
+            rise = self.parameter(up, k) - self.parameter(down, k)
+            found[j] = rise / max(up[j] - down[j], 1e-300)
+        return found
+
+    @cached_property
+    def inside(self) -> Floats:
+        """A point near the optimum at which no parameter sits on a bound."""
+        found = np.zeros(len(self.centre))
+        for j, (low, high) in enumerate(self.bounds):
+            if low is not None and low > -0.5:
+                found[j] = low + 1.0
+            elif high is not None and high < 0.5:
+                found[j] = high - 1.0
         return found
 
 
@@ -225,26 +240,32 @@ class _Profile:
             "fun": lambda x: (surface.parameter(x, k) - c) / unit,
             "jac": lambda x: surface.rate(x, k) / unit,
         }
-        found = optimize.minimize(
-            surface.value,
-            self.last,
-            jac=True,
-            method="SLSQP",
-            bounds=surface.bounds,
-            constraints=constraint,
-            options={"ftol": 1e-10, "maxiter": 200},
-        )
-        self.last = np.asarray(found.x, dtype=float)
-        return float(np.sqrt(max(float(found.fun), 0.0)))
+        best = np.inf
+        for start in (self.last, surface.inside, 0.5 * (self.last + surface.inside)):
+            found = optimize.minimize(
+                surface.value,
+                start,
+                jac=True,
+                method="SLSQP",
+                bounds=surface.bounds,
+                constraints=constraint,
+                options={"ftol": 1e-10, "maxiter": 200},
+            )
+            held = abs(surface.parameter(found.x, k) - c) <= 1e-6 * unit
+            if held and found.fun < best:
+                best, self.last = float(found.fun), np.asarray(found.x, dtype=float)
+            if held and found.success:
+                break
+        return float(np.sqrt(max(best, 0.0)))
 
 
 def _interval(surface: _Surface, k: int, group: str, name: str, z: float) -> ProfileInterval:
-    start = np.zeros(len(surface.centre))
-    estimate = surface.parameter(start, k)
+    estimate = surface.parameter(np.zeros(len(surface.centre)), k)
     if not np.isfinite(estimate):
         nan = float("nan")
         return ProfileInterval(group=group, name=name, estimate=nan, low=nan, high=nan)
-    unit = max(float(np.linalg.norm(surface.rate(start, k))), 1e-3 * abs(estimate), 1e-8)
+    rates = [surface.rate(x, k) for x in (np.zeros(len(surface.centre)), surface.inside)]
+    unit = max(float(np.linalg.norm(rates, axis=1).max()), 1e-3 * abs(estimate))
     spread = not name.startswith("correlation")
     low_end, high_end = (0.0, np.inf) if spread else (-1.0, 1.0)
     low = _limit(surface, k, estimate, unit, z, low_end)
@@ -254,7 +275,7 @@ def _interval(surface: _Surface, k: int, group: str, name: str, z: float) -> Pro
 
 def _limit(surface: _Surface, k: int, estimate: float, unit: float, z: float, end: float) -> float:
     """Return where the profile crosses z on the way from the estimate to an end of the range."""
-    profile = _Profile(surface=surface, k=k, unit=unit, last=np.zeros(len(surface.centre)))
+    profile = _Profile(surface=surface, k=k, unit=unit, last=surface.inside)
     side = np.sign(end - estimate)
     if side == 0 or abs(end - estimate) < 1e-6 * max(1.0, abs(end) if np.isfinite(end) else 1.0):
         return end

@@ -25,7 +25,9 @@ class BootstrapResults(Results):
 
     The interval of a parameter holds the middle share ``level`` of its replicates (percentile
     interval); the bias is the mean of the replicates minus the estimate.  Singular replicates (a
-    variance of zero, a correlation of ±1) are part of the distribution and stay in it.
+    variance of zero, a correlation of ±1) are part of the distribution and stay in it.  With few
+    schools a percentile interval of a standard deviation is a little short on its upper side (12
+    schools: .87 for 90 %, where the profile has .90).
 
     Attributes
     ----------

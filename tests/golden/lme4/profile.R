@@ -19,6 +19,3 @@ for (name in names(models)) {
                   limits[k, 1], limits[k, 2]))
   }
 }
-# a variance whose interval ends at zero: 8 schools, no effect of the school in truth
-set.seed(20)
-flat <- data.frame(school = rep(1:8, each = 6), y = round(rnorm(48), 3))
