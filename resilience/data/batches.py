@@ -95,8 +95,15 @@ class Batches(Protocol):
         True if the rows can be read a single time.
     """
 
-    names: tuple[str, ...]
-    once: bool
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Files, or a word for what was passed."""
+        ...
+
+    @property
+    def once(self) -> bool:
+        """True if the rows can be read a single time."""
+        ...
 
     def chunks(self, columns: Sequence[str]) -> Iterator[Chunk]:
         """Yield the rows with at least these columns where the source has them."""
@@ -214,7 +221,7 @@ def _narwhals(source: object) -> Any:
     import narwhals as nw
 
     try:
-        return nw.from_native(source)  # type: ignore[call-overload]  # anything may come in
+        return nw.from_native(source)
     except TypeError:
         return None
 
@@ -368,7 +375,8 @@ def open_source(source: object, *, rows: int = ROWS_PER_CHUNK) -> Batches:
     if is_dask(source):
         from resilience.data.distributed import DaskBatches
 
-        return DaskBatches(source)
+        dask: Batches = DaskBatches(source)
+        return dask
     if callable(source) and not hasattr(source, "columns"):
         return ChunkBatches(source)
     if _narwhals(source) is not None:

@@ -9,7 +9,7 @@ says how many passes were made and what each was for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -86,6 +86,8 @@ def learn_recipe(
     batches: Batches,
     inputs: RecipeInputs,
     preparation: LearningPreparation | None = None,
+    *,
+    notes: Sequence[str] = (),
 ) -> Recipe:
     """Learn from a source whatever must be known before cross-products add up.
 
@@ -97,6 +99,8 @@ def learn_recipe(
         Formula, levels, weights.
     preparation : LearningPreparation, optional
         What is done to the rows before the formula.
+    notes : sequence of str
+        Of passes made before.
 
     Returns
     -------
@@ -117,7 +121,7 @@ def learn_recipe(
     head = _head(batches, prepared, columns, kinds, parts.outcome)
     sample = _Sample(head=head, kinds=kinds, inputs=inputs, parts=parts, columns=columns)
     step = DesignStep.of(parts, kinds, by)
-    prepared, learnt, notes = _learnt(batches, prepared, step, sample)
+    prepared, learnt, said = _learnt(batches, prepared, step, sample, list(notes))
     first = _complete(prepared, head)
     if learnt is None:
         learnt = step.learn(step.start(), first)
@@ -134,23 +138,17 @@ def learn_recipe(
     )
     products.random_terms()
     centre, scale = products.units_of(first)
-    number = len(notes) + 1
+    number = len(said) + 1
     final = text("sources.note_pass", number=number, what=text("sources.note_products"))
     return Recipe(
-        step=_with_units(products, centre, scale),
+        step=replace(products, centre=centre, scale=scale),
         preparation=prepared,
         columns=tuple(columns),
         kinds=kinds,
         unit=inputs.unit,
         wording=inputs.wording,
-        notes=(*notes, final),
+        notes=(*said, final),
     )
-
-
-def _with_units(step: ProductsStep, centre: Any, scale: Any) -> ProductsStep:
-    from dataclasses import replace
-
-    return replace(step, centre=centre, scale=scale)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -197,13 +195,16 @@ def _complete(preparation: Preparation, chunk: Chunk) -> pd.DataFrame:
 
 
 def _learnt(
-    batches: Batches, preparation: Any, design: DesignStep, sample: _Sample
-) -> tuple[Any, LearntColumns | None, list[Bilingual]]:
+    batches: Batches,
+    preparation: Any,
+    design: DesignStep,
+    sample: _Sample,
+    notes: list[str],
+) -> tuple[Any, LearntColumns | None, list[str]]:
     """Make the passes that learn; steps that wait for nothing unfinished share one."""
     pending: list[Step] = preparation.steps() if hasattr(preparation, "steps") else []
     pending = [*pending, *([design] if design.needs else [])]
     learnt: LearntColumns | None = None
-    notes: list[Bilingual] = []
     while pending:
         group, touched = [pending[0]], set(pending[0].touches)
         for step in pending[1:]:

@@ -17,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.data.batches import Chunk, kind_of
-from resilience.data.design_evaluator import Evaluator
+from resilience.data.design_evaluator import Evaluator, as_floats
 from resilience.data.design_formula import (
     FormulaColumns,
     evaluated,
@@ -146,8 +146,7 @@ class DesignStep:
                 if state.declared.setdefault(name, order) != order:
                     state.declared[name] = None
         for name in self.whole:
-            values = frame[name].to_numpy(dtype=float, na_value=np.nan)
-            state.whole.setdefault(name, []).append(values.copy())
+            state.whole.setdefault(name, []).append(as_floats(frame[name]).copy())
 
     def close(self, state: _Seen) -> _Seen:
         """Return the state as it is."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Products", "ProductsStep", "Recipe"]
 
 Floats = NDArray[np.float64]
+MOST_KEYS = 200_000_000  # fingerprints of more rows than that take over 1.6 GB
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -210,6 +211,14 @@ class ProductsStep:
         if state.copies:
             state.copies &= set(copies_of_outcome(frame, self.parts))
         if self.keys:
+            if sum(map(len, state.keys)) + len(frame) > MOST_KEYS:
+                raise SpecificationError(
+                    text(
+                        "sources.many_keys",
+                        n=MOST_KEYS,
+                        memory=f"{8e-9 * MOST_KEYS:.1f}",
+                    )
+                )
             state.keys.append(fingerprints(frame, self.keys))
         codes = [
             coder.codes(frame[level.column])
@@ -240,7 +249,7 @@ class ProductsStep:
                     level=k,
                     unit=state.coders[k].labels[code],
                     parents=tuple(state.coders[k - 1].labels[c] for c in outer),
-                    places=tuple(state.places[state.sums.first_chunk(k, c)] for c in cells),
+                    places=tuple(state.places[state.sums.first_chunk(k, int(c))] for c in cells),
                 )
             )
         return tuple(found)

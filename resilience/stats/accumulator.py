@@ -228,7 +228,7 @@ class Accumulator:
             parent, n_outer = self._pairs[k].parents, self._pairs[k - 1].n
             sums = _summed(sums, parent, n_outer)
             sizes = np.bincount(parent, weights=sizes, minlength=n_outer).astype(np.int64)
-            logs = np.bincount(parent, weights=logs, minlength=n_outer)
+            logs = np.bincount(parent, weights=logs, minlength=n_outer).astype(np.float64)
         return sums, sizes, logs
 
 

@@ -76,7 +76,7 @@ class Pairs:
             fresh = np.unique(key[new])
             flat[fresh] = self._number(*np.divmod(fresh, self._table.shape[1]))
             found = flat[key]
-        return found
+        return np.asarray(found)
 
     def _leave_table(self) -> None:
         """Move the cells of the table to first parents and keys."""

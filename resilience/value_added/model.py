@@ -23,6 +23,12 @@ from resilience.value_added.membership import Membership
 from resilience.value_added.nesting import check_nested
 from resilience.value_added.preparation import Prepared, prepare
 from resilience.value_added.results import ValueAddedResults
+from resilience.value_added.sources import (
+    PupilProducts,
+    cross_products,
+    needs_pupils,
+    pupil_table,
+)
 from resilience.value_added.specification import Intake, Structure
 
 __all__ = ["ValueAddedModel", "check_keys"]
@@ -88,7 +94,7 @@ class ValueAddedModel:
 
     def fit(
         self,
-        data: pd.DataFrame,
+        data: object,
         *,
         method: Literal["reml", "ml"] = "reml",
         random_state: int | None = None,
@@ -97,8 +103,10 @@ class ValueAddedModel:
 
         Parameters
         ----------
-        data : DataFrame
-            One row per pupil (and subject, and year).
+        data : DataFrame, other source or PupilProducts
+            One row per pupil (and subject, and year): a frame of any library that narwhals knows,
+            the path of a Parquet file or folder, an iterable of chunks, a Dask frame, or the
+            products that `cross_products` made of one.
         method : {"reml", "ml"}
             Restricted or full maximum likelihood; tests of fixed effects need ``"ml"``.
         random_state : int, optional
@@ -120,15 +128,23 @@ class ValueAddedModel:
             Fewer than 10 schools, rows dropped, a singular or not converged fit.
         """
         check_choice(method, ("reml", "ml"), argument="method")
-        if self.crossed is not None or self.members is not None:
-            return fit_crossed_model(self, data, method=method, random_state=random_state)
-        if self.structure is not None and self.structure.outcome_group is not None:
-            return fit_subjects(self, data, method=method, random_state=random_state)
+        if needs_pupils(self):
+            data = pupils = pupil_table(self, data)
+            if self.crossed is not None or self.members is not None:
+                return fit_crossed_model(self, pupils, method=method, random_state=random_state)
+            if self.structure is not None and self.structure.outcome_group is not None:
+                return fit_subjects(self, pupils, method=method, random_state=random_state)
         groups, levels = self.groups, self.levels
         intake, structure = self.intake or Intake(), self.structure or Structure()
         named = [level.name for level in levels[: -1 if structure.drift else None]]
         for name in structure.covariance:
             check_choice(name, named, argument="Structure.covariance")
+        if not isinstance(data, pd.DataFrame):
+            given = data if isinstance(data, PupilProducts) else cross_products(self, data)
+            products = given.made_for(self)
+            return self.fit_design(
+                products.design, products.prepared, method=method, random_state=random_state
+            )
         extra = [c for c in (structure.weights, structure.unit) if c]
         prepared = prepare(data, self.formula, intake, groups=groups, time=self.time, extra=extra)
         check_keys(prepared.data, groups, self.time, structure)
@@ -139,6 +155,24 @@ class ValueAddedModel:
             weights=structure.weights,
         )
         return self.fit_design(design, prepared, method=method, random_state=random_state)
+
+    def cross_products(self, source: object, *, keep: str | None = None) -> PupilProducts:
+        """Read a source into the cross-products of this model, out of core where it is large.
+
+        Parameters
+        ----------
+        source : frame, path, iterable of chunks, callable, Dask frame or Batches
+            See `resilience.value_added.sources.cross_products`.
+        keep : str, optional
+            Level whose units keep their own cross-products (subsets, influence, the cluster
+            bootstrap); ``"groups"`` is the innermost one.
+
+        Returns
+        -------
+        PupilProducts
+            For `fit`; additive (``merge``) and picklable.
+        """
+        return cross_products(self, source, keep=keep)
 
     def fit_design(
         self,
