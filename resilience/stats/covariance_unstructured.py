@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -46,8 +47,7 @@ class Unstructured:
     @property
     def entries(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Rows and columns of the free entries."""
-        columns, rows = np.triu_indices(len(self.terms))
-        return rows, columns
+        return _lower_entries(len(self.terms))
 
     @property
     def n_parameters(self) -> int:
@@ -133,6 +133,13 @@ class Unstructured:
                 name = f"correlation[{self.terms[j]}, {self.terms[i]}]"
                 found[name] = correlation_of(D[i, j], spread[i] * spread[j])
         return found
+
+
+@cache
+def _lower_entries(q: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return rows and columns of a lower triangle, column by column: every evaluation asks."""
+    columns, rows = np.triu_indices(q)
+    return rows, columns
 
 
 def lower_factor(D: Floats) -> Floats:

@@ -77,8 +77,11 @@ class Problem:
 
     def parts(self, theta: Floats) -> list[Floats]:
         """Return the parameters of each level."""
-        sizes = [structure.n_parameters for structure in self.structures]
-        return np.split(theta, np.cumsum(sizes)[:-1])
+        found, at = [], 0
+        for structure in self.structures:
+            found.append(theta[at : at + structure.n_parameters])
+            at += structure.n_parameters
+        return found
 
     def factors(self, theta: Floats) -> tuple[Floats, ...]:
         """Return the factors, shape (q, q) per level, that ``theta`` stands for."""
