@@ -249,7 +249,7 @@ class _Profile:
                 method="SLSQP",
                 bounds=surface.bounds,
                 constraints=constraint,
-                options={"ftol": 1e-10, "maxiter": 200},
+                options={"ftol": max(1e-9, 1e-13 * abs(surface.least)), "maxiter": 200},
             )
             held = abs(surface.parameter(found.x, k) - c) <= 1e-6 * unit
             if held and found.fun < best:
@@ -291,6 +291,6 @@ def _limit(surface: _Surface, k: int, estimate: float, unit: float, z: float, en
         inside, outside = outside, estimate + 1.6 * (outside - estimate)
     return float(
         optimize.brentq(
-            lambda c: profile.root(c) - z, inside, outside, xtol=1e-7 * unit, rtol=1e-12
+            lambda c: profile.root(c) - z, inside, outside, xtol=1e-6 * unit, rtol=1e-12
         )
     )

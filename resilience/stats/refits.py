@@ -355,10 +355,16 @@ def cluster_refits(
     -------
     list of Refit or str
 
+    Raises
+    ------
+    SpecificationError
+        Without blocks at ``level`` or inside it.
+
     References
     ----------
     DavisonHinkley1997, section 3.8.
     """
+    cross.subset_groups(level, mask=np.ones(cross.n_groups[level], dtype=bool))  # or refuses
     plan = replace(refit_plan(cross, fitted), last_step=_LAST_STEP)
     task = _ClusterTask(plan=plan, level=level, size=cross.n_groups[level])
     return _run(task, n_replicates, n_jobs, random_state, progress)

