@@ -15,6 +15,7 @@ projection V is that of a random intercept of schools with the fit's variances.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +28,14 @@ from resilience.value_added.preparation import Prepared
 __all__ = ["with_calibration_error"]
 
 Floats = NDArray[np.float64]
+Fit = TypeVar("Fit", bound=MixedFit)
 
 _SETS = 30
 _SETS_OF_MANY = 20  # above a quarter of a million rows
 _MANY = 250_000
 
 
-def with_calibration_error(fitted: MixedFit, design: Design, prepared: Prepared) -> MixedFit:
+def with_calibration_error(fitted: Fit, design: Design, prepared: Prepared) -> Fit:
     """Return the fit with the error of the calibration in all covariances of its coefficients.
 
     Parameters

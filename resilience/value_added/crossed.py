@@ -29,6 +29,7 @@ from resilience.stats.crossed_system import complement_columns
 from resilience.stats.crossproducts import ONES
 from resilience.validation import check_choice, check_columns, check_table, check_unique
 from resilience.value_added.assembly import warn_of_weakness
+from resilience.value_added.calibration_error import with_calibration_error
 from resilience.value_added.crossed_results import crossed_results
 from resilience.value_added.membership import Members, Membership
 from resilience.value_added.nesting import check_nested
@@ -177,7 +178,7 @@ def fit_crossed_model(
     warn_of_weakness(fitted, [level.name for level in levels])
     return crossed_results(
         model,
-        fitted,
+        with_calibration_error(fitted, design, prepared),
         products,
         design,
         prepared,
