@@ -17,7 +17,6 @@ the inverse of A is known.  Where :math:`\Lambda_f` is singular the sum comes fr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,14 +50,12 @@ class CrossedProblem(Problem):
     ----------
     products : CrossedProducts
         The cross-products; ``cross`` are the same without factors, ``structures`` one per factor.
+    system : CrossedSystem
+        The cross-products in their places, with a dense or a sparse complement.
     """
 
     products: CrossedProducts
-
-    @cached_property
-    def system(self) -> CrossedSystem:
-        """The cross-products in their places."""
-        return CrossedSystem.of(self.products)
+    system: CrossedSystem
 
     def criterion(self, theta: Floats) -> float:
         """Return the profiled criterion."""
@@ -132,7 +129,8 @@ def to_columns(system: CrossedSystem, reduced: Reduced) -> tuple[Floats, ...]:
     """Return Z_f'V⁻¹W per factor, shape (n_units, q, P)."""
     P = reduced.to_columns.shape[1]
     # Λ_r A⁻¹ Λ_r' S_W: what the effects that stay give back
-    back = _posterior_rows(system, reduced)
+    half = system.scaled(reduced.to_columns, reduced.factors)
+    back = system.scaled(system.solve(reduced, half), [f.T for f in reduced.factors])
     rest = reduced.to_columns - reduced.complement @ back
     found: list[Floats] = []
     for k, factor in enumerate(system.products.factors):
@@ -147,49 +145,21 @@ def to_columns(system: CrossedSystem, reduced: Reduced) -> tuple[Floats, ...]:
     return tuple(found)
 
 
-def _posterior_rows(system: CrossedSystem, reduced: Reduced) -> Floats:
-    half = system.scaled(reduced.to_columns, reduced.factors)
-    if not len(half):
-        return half
-    solved = linalg.cho_solve((reduced.lower, True), half, check_finite=False)
-    return system.scaled(solved, [f.T for f in reduced.factors])
-
-
 def _to_self(system: CrossedSystem, reduced: Reduced) -> tuple[Floats, ...]:
     """Return the sum over units of Z_g'V⁻¹Z_g per factor, shape (q, q)."""
-    factors = reduced.factors
-    # S Λ_r, row by row of S
-    half = system.scaled(reduced.complement, factors).T
-    posterior = system.scaled(
-        system.scaled(reduced.inverse, [f.T for f in factors]).T, [f.T for f in factors]
-    )
     found: list[Floats] = []
-    for k, factor in enumerate(factors):
+    for k, factor in enumerate(reduced.factors):
         if k == system.eliminated:
             U = np.linalg.inv(np.eye(len(factor)) + system.own @ reduced.covariances[k])
-            Y = system.unit_sums(posterior)
-            found.append((U @ system.own - U @ Y @ np.swapaxes(U, 1, 2)).sum(axis=0))
-            continue
-        rows, q = system.places[k], len(factor)
-        singular_values = np.linalg.svd(factor, compute_uv=False)
-        if singular_values[-1] > max(_REGULAR * singular_values[0], 1e-12):
-            one, other = half[rows], reduced.inverse[rows]
-            T = np.array(
-                [[np.vdot(one[a::q], other[b::q]) for b in range(q)] for a in range(q)]
-            ) @ np.linalg.inv(factor)
+            Y = system.unit_sums(system.posterior(reduced))
+            T = (U @ system.own - U @ Y @ np.swapaxes(U, 1, 2)).sum(axis=0)
         else:
-            T = _exactly(system, reduced, rows, q)
+            singular_values = np.linalg.svd(factor, compute_uv=False)
+            regular = singular_values[-1] > max(_REGULAR * singular_values[0], 1e-12)
+            T = (
+                system.traces(reduced, k) @ np.linalg.inv(factor)
+                if regular
+                else system.squares(reduced, k)
+            )
         found.append(0.5 * (T + T.T))
     return tuple(found)
-
-
-def _exactly(system: CrossedSystem, reduced: Reduced, rows: slice, q: int) -> Floats:
-    """Return the sum of the diagonal blocks of S − SΛA⁻¹Λ'S without dividing by Λ."""
-    right = system.scaled(reduced.complement[:, rows], reduced.factors)
-    X = linalg.solve_triangular(reduced.lower, right, lower=True, check_finite=False)
-    own = reduced.complement[rows, rows]
-    found = np.empty((q, q))
-    for a in range(q):
-        for b in range(q):
-            found[a, b] = np.trace(own[a::q, b::q]) - np.vdot(X[:, a::q], X[:, b::q])
-    return found

@@ -18,14 +18,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg
+from scipy import linalg, sparse
 
 from resilience.errors import SpecificationError
 from resilience.i18n import text
 from resilience.stats.covariance import Covariance, covariance_structure
 from resilience.stats.crossed import CrossedProblem, CrossedProfile, to_columns
 from resilience.stats.crossed_products import CrossedProducts
-from resilience.stats.crossed_system import complement_bytes, eliminated_factor
+from resilience.stats.crossed_sparse import MEMORY_LIMIT, chosen_system
 from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.mixed import LevelEffects, MixedFit, dependent_columns
 from resilience.stats.profile import (
@@ -39,7 +39,6 @@ from resilience.stats.search import optimise
 __all__ = [
     "JOINT_UP_TO",
     "CrossedFit",
-    "check_memory",
     "crossed_criterion",
     "crossed_problem",
     "fit_crossed",
@@ -48,7 +47,6 @@ __all__ = [
 Floats = NDArray[np.float64]
 
 JOINT_UP_TO = 5000
-MEMORY_LIMIT = 8 * 2**30  # bytes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,8 +104,7 @@ def fit_crossed(
     BatesEtAl2015, section 3.
     """
     terms = tuple(products.columns[:-1] if fixed is None else fixed)
-    check_memory(products, memory_limit)
-    problem = crossed_problem(products, terms, method, covariance or {})
+    problem = crossed_problem(products, terms, method, covariance or {}, memory_limit)
     _check_rank(problem, terms)
     theta, convergence = optimise(problem)
     profile = problem.profile(theta)
@@ -171,39 +168,12 @@ def crossed_criterion(
     return criterion_in_own_units(problem, problem.profile(problem.theta(factors)))
 
 
-def check_memory(products: CrossedProducts, limit: int = MEMORY_LIMIT) -> None:
-    """Raise if the dense complement would exceed ``limit`` bytes.
-
-    Raises
-    ------
-    SpecificationError
-        With the bytes needed and the factor that makes them.
-    """
-    needed = complement_bytes(products)
-    if needed <= limit:
-        return
-    gone = eliminated_factor(products)
-    rest = [factor for k, factor in enumerate(products.factors) if k != gone]
-    culprit = max(rest, key=lambda factor: factor.width)
-    raise SpecificationError(
-        text(
-            "crossed.memory",
-            bytes=f"{needed:,}".replace(",", " "),
-            gigabytes=f"{needed / 1e9:.1f}",
-            limit=f"{limit / 1e9:.1f}",
-            columns=sum(factor.width for factor in rest),
-            factor=repr(culprit.name),
-            units=culprit.n_units,
-            terms=len(culprit.columns),
-        )
-    )
-
-
 def crossed_problem(
     products: CrossedProducts,
     terms: tuple[str, ...],
     method: Method,
     covariance: Mapping[str, Covariance],
+    memory_limit: int = MEMORY_LIMIT,
 ) -> CrossedProblem:
     """Return the specification; a centre stays only where shifting it keeps the model."""
     centre = products.centre.copy()
@@ -218,6 +188,7 @@ def crossed_problem(
     return CrossedProblem(
         cross=_plain(working),
         products=working,
+        system=chosen_system(working, memory_limit),
         fixed=tuple(working.columns.index(t) for t in terms),
         method=method,
         structures=tuple(
@@ -269,7 +240,7 @@ def _effects(
     plain, fixed = problem.cross, list(problem.fixed)
     parts = problem.parts(theta)
     contrast = residual_contrast(problem, profile)
-    posterior = _posterior(problem, profile)
+    posterior = system.posterior(reduced)
     root = linalg.cholesky(profile.inverse, lower=True) if fixed else profile.inverse
     to_raw = np.linalg.inv(to_own_units(plain, fixed)) if fixed else np.zeros((0, 0))
     found = []
@@ -277,14 +248,13 @@ def _effects(
     for k, (factor, F, D) in enumerate(
         zip(working.factors, columns, reduced.covariances, strict=True)
     ):
-        n, q = factor.n_units, len(factor.columns)
+        n = factor.n_units
         back = to_own_units(plain, factor.columns)
         if k == system.eliminated:
             spread = reduced.gain @ system.unit_sums(posterior) @ reduced.gain
             conditional = reduced.gain + spread
         else:
-            block = posterior[system.places[k], system.places[k]].reshape(n, q, n, q)
-            conditional = block[np.arange(n), :, np.arange(n), :]
+            conditional = system.own_posterior(posterior, k)
         conditional = back @ conditional @ back.T * sigma2
         structure = problem.structures[k]
         covariance = back @ D @ back.T * sigma2
@@ -312,13 +282,6 @@ def _effects(
     return tuple(found)
 
 
-def _posterior(problem: CrossedProblem, profile: CrossedProfile) -> Floats:
-    """Return Λ_r A⁻¹ Λ_r', the conditional relative covariance of the effects that stay."""
-    upper = [f.T for f in profile.reduced.factors]
-    system = problem.system
-    return system.scaled(system.scaled(profile.reduced.inverse, upper).T, upper)
-
-
 def _joint(
     problem: CrossedProblem, profile: CrossedProfile, sigma2: float, name: str
 ) -> Floats | None:
@@ -333,19 +296,17 @@ def _joint(
     means = means * working.scale[columns] + working.centre[columns]
     own = np.where(np.array(columns) == 0, 1.0, means)
     loading = own @ to_own_units(problem.cross, columns)
-    posterior = _posterior(problem, profile)
     n, q = factor.n_units, len(columns)
-    if k != system.eliminated:
-        block = posterior[system.places[k], system.places[k]].reshape(n, q, n, q)
-        found = np.einsum("iajb,a,b->ij", block, loading, loading, optimize=True)
-    else:
+    if k == system.eliminated:
         gain = loading @ profile.reduced.gain  # shape (n_units, q)
         entries = system.across.tocoo()
-        unit, term = entries.row // q, entries.row % q
-        shape = (n, system.size)
-        weighted = type(system.across)(
-            (entries.data * gain[unit, term], (unit, entries.col)), shape=shape
-        )
-        found = np.asarray(weighted @ np.ascontiguousarray((weighted @ posterior).T))
+        unit, term, at = entries.row // q, entries.row % q, entries.col
+        weights = entries.data * gain[unit, term]
+    else:
+        at = np.arange(system.places[k].start, system.places[k].stop)
+        unit, weights = np.repeat(np.arange(n), q), np.tile(loading, n)
+    rows = sparse.csr_array((weights, (unit, at)), shape=(n, system.size))
+    found = system.back_projected(profile.reduced, rows)
+    if k == system.eliminated:
         found[np.diag_indices(n)] += gain @ loading
     return np.asarray(0.5 * (found + found.T) * sigma2)

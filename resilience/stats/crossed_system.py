@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,7 @@ from resilience.stats.crossed_products import CrossedProducts
 
 __all__ = [
     "CrossedSystem",
+    "Pairs",
     "Reduced",
     "complement_bytes",
     "complement_columns",
@@ -42,9 +44,10 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int32]
+Places = NDArray[np.int64]
 
 _PAIRS_AT_ONCE = 4_000_000
-_PAIRS_KEPT = 24_000_000  # 16 bytes each
+_PAIRS_KEPT = 24_000_000  # 20 bytes each
 _COPIES = 6  # of the complement while the gradient is computed
 
 
@@ -66,10 +69,10 @@ def complement_bytes(products: CrossedProducts) -> int:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Pairs:
+class Pairs:
     """Pairs of entries of units of the eliminated factor: where they add to, and by what."""
 
-    place: Codes  # row · K + column of the complement, column ≤ row
+    place: Places  # row · K + column of the complement, column ≤ row
     cell: Codes  # (unit · q + term) · q + term
     value: Floats
 
@@ -88,7 +91,7 @@ class Reduced:
         :math:`\log|V|`.
     gain : ndarray of shape (n_units, q, q)
         :math:`W_g` of the eliminated factor.
-    complement : ndarray of shape (K, K)
+    complement : ndarray or sparse array of shape (K, K)
         S.
     to_columns : ndarray of shape (K, P)
         :math:`S_W`.
@@ -101,7 +104,7 @@ class Reduced:
     total: Floats
     log_determinant: float
     gain: Floats
-    complement: Floats
+    complement: Any
     to_columns: Floats
     lower: Floats
 
@@ -206,20 +209,20 @@ class CrossedSystem:
         )
 
     @cached_property
-    def _kept_pairs(self) -> tuple[_Pairs, ...] | None:
+    def _kept_pairs(self) -> tuple[Pairs, ...] | None:
         n_entries = self._entries_per_unit()
         if int((n_entries * (n_entries + 1) // 2).sum()) > _PAIRS_KEPT:
             return None
         return tuple(self._made_pairs())
 
-    def pairs(self) -> Iterator[_Pairs]:
+    def pairs(self) -> Iterator[Pairs]:
         """Yield all pairs in blocks of units; kept where they fit, else made anew."""
         yield from self._kept_pairs if self._kept_pairs is not None else self._made_pairs()
 
     def _entries_per_unit(self) -> NDArray[np.int64]:
         return np.diff(self.across.indptr[:: self.own.shape[1]]).astype(np.int64)
 
-    def _made_pairs(self) -> Iterator[_Pairs]:
+    def _made_pairs(self) -> Iterator[Pairs]:
         q = self.own.shape[1]
         starts = self.across.indptr[::q].astype(np.int64)
         n_entries = np.diff(starts)
@@ -228,7 +231,7 @@ class CrossedSystem:
             units = np.flatnonzero(block == first)
             yield self._pairs_of(int(units[0]), int(units[-1]) + 1, starts, q)
 
-    def _pairs_of(self, low: int, high: int, starts: NDArray[np.int64], q: int) -> _Pairs:
+    def _pairs_of(self, low: int, high: int, starts: NDArray[np.int64], q: int) -> Pairs:
         across = self.across
         begin, end = int(starts[low]), int(starts[high])
         unit = np.repeat(np.arange(low, high), np.diff(starts[low : high + 1]))
@@ -244,8 +247,8 @@ class CrossedSystem:
         high_at = np.maximum(column[one], column[other])
         low_at = np.minimum(column[one], column[other])
         cell = (unit[one] * q + term[one]) * q + term[other]
-        return _Pairs(
-            place=(high_at * self.size + low_at).astype(np.int32),
+        return Pairs(
+            place=high_at * self.size + low_at,
             cell=cell.astype(np.int32),
             # an entry with itself counts half, since both triangles are added in the end
             value=value[one] * value[other] * np.where(one == other, 0.5, 1.0),
@@ -253,20 +256,9 @@ class CrossedSystem:
 
     def reduce(self, factors: Sequence[Floats]) -> Reduced:
         """Eliminate all factors at relative factors Λ, one of shape (q, q) per factor."""
-        covariances = tuple(f @ f.T for f in factors)
-        total = self.products.total.copy()
-        log_determinant, gain = 0.0, self.own
+        total, log_determinant, gain, S_W = self._eliminated(factors)
         S = self.base.toarray()
-        S_W = self.base_columns.copy()
         if self.eliminated is not None:
-            factor = factors[self.eliminated]
-            M = factor.T @ self.own @ factor + np.eye(len(factor))
-            log_determinant += float(np.linalg.slogdet(M)[1].sum())
-            gain = factor @ np.linalg.solve(M, np.broadcast_to(factor.T, M.shape))
-            gain = 0.5 * (gain + np.swapaxes(gain, 1, 2))
-            taken = (gain @ self.own_columns).reshape(-1, len(total))
-            total -= self.own_columns.reshape(-1, len(total)).T @ taken
-            S_W -= np.asarray(self.across.T @ taken)
             S -= self._taken(gain)
         A = self.scaled(self.scaled(S, factors).T, factors)
         A[np.diag_indices_from(A)] += 1.0
@@ -280,7 +272,7 @@ class CrossedSystem:
         total -= half.T @ half
         return Reduced(
             factors=tuple(factors),
-            covariances=covariances,
+            covariances=tuple(f @ f.T for f in factors),
             total=total,
             log_determinant=log_determinant,
             gain=gain,
@@ -288,6 +280,20 @@ class CrossedSystem:
             to_columns=S_W,
             lower=lower,
         )
+
+    def _eliminated(self, factors: Sequence[Floats]) -> tuple[Floats, float, Floats, Floats]:
+        """Return W'W, log|M|, the gain and S_W once the largest factor is gone."""
+        total, S_W = self.products.total.copy(), self.base_columns.copy()
+        if self.eliminated is None:
+            return total, 0.0, self.own, S_W
+        factor = factors[self.eliminated]
+        M = factor.T @ self.own @ factor + np.eye(len(factor))
+        gain = factor @ np.linalg.solve(M, np.broadcast_to(factor.T, M.shape))
+        gain = 0.5 * (gain + np.swapaxes(gain, 1, 2))
+        taken = (gain @ self.own_columns).reshape(-1, len(total))
+        total -= self.own_columns.reshape(-1, len(total)).T @ taken
+        S_W -= np.asarray(self.across.T @ taken)
+        return total, float(np.linalg.slogdet(M)[1].sum()), gain, S_W
 
     def _taken(self, gain: Floats) -> Floats:
         """Return what the units of the eliminated factor take from the complement, full."""
@@ -301,6 +307,48 @@ class CrossedSystem:
         square = found.reshape(K, K)
         square[np.diag_indices(K)] *= 2.0
         return _mirrored(square)
+
+    def solve(self, reduced: Reduced, right: Floats) -> Floats:
+        """Return A⁻¹ times a matrix with K rows."""
+        if not len(right):
+            return right
+        return np.asarray(linalg.cho_solve((reduced.lower, True), right, check_finite=False))
+
+    def traces(self, reduced: Reduced, k: int) -> Floats:
+        """Return the sum over units of a factor of the diagonal blocks of SΛA⁻¹, shape (q, q)."""
+        rows, q = self.places[k], len(reduced.factors[k])
+        one = self.scaled(reduced.complement[:, rows], reduced.factors).T
+        other = reduced.inverse[rows]
+        return np.array([[np.vdot(one[a::q], other[b::q]) for b in range(q)] for a in range(q)])
+
+    def squares(self, reduced: Reduced, k: int) -> Floats:
+        """Return the sum over units of the diagonal blocks of S − SΛA⁻¹Λ'S, shape (q, q)."""
+        rows, q = self.places[k], len(reduced.factors[k])
+        right = self.scaled(reduced.complement[:, rows], reduced.factors)
+        X = linalg.solve_triangular(reduced.lower, right, lower=True, check_finite=False)
+        own = reduced.complement[rows, rows]
+        found = np.empty((q, q))
+        for a in range(q):
+            for b in range(q):
+                found[a, b] = np.trace(own[a::q, b::q]) - np.vdot(X[:, a::q], X[:, b::q])
+        return found
+
+    def posterior(self, reduced: Reduced) -> Floats:
+        """Return Λ_r A⁻¹ Λ_r', the conditional relative covariance of the effects that stay."""
+        upper = [f.T for f in reduced.factors]
+        return self.scaled(self.scaled(reduced.inverse, upper).T, upper)
+
+    def own_posterior(self, posterior: Floats, k: int) -> Floats:
+        """Return its diagonal blocks for the units of a factor, shape (n_units, q, q)."""
+        factor, rows = self.products.factors[k], self.places[k]
+        n, q = factor.n_units, len(factor.columns)
+        block = posterior[rows, rows].reshape(n, q, n, q)
+        return np.asarray(block[np.arange(n), :, np.arange(n), :])
+
+    def back_projected(self, reduced: Reduced, rows: sparse.csr_array) -> Floats:
+        """Return R Λ_r A⁻¹ Λ_r' R' for a matrix R of shape (n, K)."""
+        posterior = self.posterior(reduced)
+        return np.asarray(rows @ np.ascontiguousarray(np.asarray(rows @ posterior).T))
 
     def scaled(self, matrix: Floats, factors: Sequence[Floats]) -> Floats:
         """Return Λ_r' times a matrix with K rows."""

@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 from resilience.errors import DataError, SpecificationError
-from resilience.stats.crossed_fit import check_memory, fit_crossed
+from resilience.stats.crossed_fit import fit_crossed
 from resilience.stats.crossed_products import CrossedFactor, CrossedProducts
+from resilience.stats.crossed_sparse import check_memory
 from resilience.stats.prediction_errors import EffectErrors
 from resilience.value_added.membership import Membership
 from resilience.value_added.model import ValueAddedModel

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
-from resilience.stats import crossed_system
+from resilience.stats import crossed_sparse, crossed_system
 from resilience.stats.crossed_fit import crossed_criterion, crossed_problem, fit_crossed
 from resilience.stats.crossed_products import CrossedFactor, CrossedProducts
+from resilience.stats.crossed_sparse import SparseSystem
 from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.mixed import fit_mixed
 from resilience.stats.prediction_errors import EffectErrors
@@ -23,6 +25,22 @@ from resilience.stats.search import optimise
 TIGHT = {"rtol": 1e-8, "atol": 1e-10}
 # A central difference with step 1e-5 of a criterion of about 1e3: rounding 1e-13·1e3/1e-5.
 DIFFERENCES = {"rtol": 1e-6, "atol": 1e-4}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small matrices take many times longer on several threads of a busy machine."""
+    with threadpool_limits(limits=1):
+        yield
+
+
+@pytest.fixture(params=["dense", "sparse"])
+def complement(request, monkeypatch):
+    """Both ways to keep what is left when the largest factor is eliminated."""
+    if request.param == "sparse":
+        monkeypatch.setattr(crossed_sparse, "SPARSE_FROM", 0)
+        monkeypatch.setattr(crossed_sparse, "_NEIGHBOURS_UP_TO", 10_000)
+    return request.param
 
 
 @dataclass
@@ -158,16 +176,18 @@ def random_covariances(data: Rows, rng: np.random.Generator) -> list[np.ndarray]
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("method", ["reml", "ml"])
-def test_the_criterion_is_that_of_the_dense_likelihood(kind, method):
+def test_the_criterion_is_that_of_the_dense_likelihood(kind, method, complement):
     data = rows(kind)
     rng = np.random.default_rng(11)
+    system = crossed_problem(data.products, ("Intercept",), method, {}).system
+    assert isinstance(system, SparseSystem) == (complement == "sparse")
     for _ in range(3):
         relative = random_covariances(data, rng)
         found = crossed_criterion(data.products, relative, method=method)
         assert found == pytest.approx(dense_criterion(data, relative, method), rel=1e-8)
 
 
-def test_the_criterion_of_zero_variances_is_that_of_least_squares():
+def test_the_criterion_of_zero_variances_is_that_of_least_squares(complement):
     data = rows("membership and crossed")
     zero = [np.zeros((len(f.terms), len(f.terms))) for f in data.factors]
     X = np.column_stack([np.ones(len(data.y)), data.X])
@@ -180,7 +200,7 @@ def test_the_criterion_of_zero_variances_is_that_of_least_squares():
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("method", ["reml", "ml"])
-def test_the_gradient_is_exact(kind, method):
+def test_the_gradient_is_exact(kind, method, complement):
     data = rows(kind)
     problem = crossed_problem(data.products, ("Intercept", "prior", "ses"), method, {})
     rng = np.random.default_rng(5)
@@ -208,7 +228,7 @@ def check_gradient(problem, theta):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("method", ["reml", "ml"])
-def test_effects_and_their_covariances_are_those_of_the_dense_equations(kind, method):
+def test_effects_and_their_covariances_are_those_of_the_dense_equations(kind, method, complement):
     data = rows(kind)
     for joint in [f.name for f in data.factors]:
         fit = fit_crossed(data.products, method=method, joint=joint)
@@ -361,7 +381,7 @@ def check_same(crossed, nested, order=None):
         np.testing.assert_allclose(mine.prediction[at], theirs.prediction, **close)
 
 
-def test_no_start_on_the_boundary_is_an_end():
+def test_no_start_on_the_boundary_is_an_end(complement):
     data = rows("three")
     problem = crossed_problem(data.products, ("Intercept", "prior", "ses"), "reml", {})
     theta, record = optimise(problem)
@@ -376,7 +396,7 @@ def test_no_start_on_the_boundary_is_an_end():
             assert problem.criterion(inside) < problem.criterion(start)
 
 
-def test_a_factor_without_variance_is_zero_flagged_and_leaves_the_rest_alone():
+def test_a_factor_without_variance_is_zero_flagged_and_leaves_the_rest_alone(complement):
     data = rows("two")
     # the third factor's means are taken out of the outcome: less than no variance is left for it
     noise = np.random.default_rng(8).permutation(np.repeat(np.arange(20), 13))
@@ -410,7 +430,7 @@ def test_blocks_of_units_add_up(monkeypatch):
     np.testing.assert_allclose(again.value(theta)[1], gradient, rtol=1e-10)
 
 
-def test_joint_errors_are_those_of_the_dense_equations():
+def test_joint_errors_are_those_of_the_dense_equations(complement):
     data = rows("two")
     fit = fit_crossed(data.products, joint="secondary")
     level = fit.levels[1]
