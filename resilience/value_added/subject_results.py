@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.data.design import Design, design_columns, formula_columns
+from resilience.data.design import Design, formula_columns
+from resilience.i18n import text
 from resilience.stats.strata_fit import StrataFit
 from resilience.value_added.assembly import variance_table
 from resilience.value_added.effects import coefficient_table, effects_table
@@ -17,12 +18,10 @@ from resilience.value_added.preparation import Prepared
 from resilience.value_added.question import infer_question, question_of
 from resilience.value_added.results import ValueAddedResults
 from resilience.value_added.specification import Intake
-from resilience.value_added.subject_preparation import prepare_subjects
 from resilience.value_added.subjects import (
     by_subject,
     effect_errors,
     equal_weights,
-    joint_fit,
     subject_loadings,
 )
 
@@ -52,54 +51,9 @@ class SubjectsResults(ValueAddedResults):
 
     subject: str
 
-    def augment(self, data: pd.DataFrame) -> pd.DataFrame:
-        """Return ``data`` with ``fitted``, ``fitted_with_effects`` and ``pupil_residual``.
-
-        The effects are those of the schools in the row's subject (slopes and outer levels included)
-        that last; the part of a single year is left in the residual.  Units and subjects that were
-        not in the fit get the fixed part alone.
-
-        Raises
-        ------
-        DataError
-            If a used column is absent, has gaps, or holds a category that the fit did not see.
-        """
-        prepared = prepare_subjects(
-            data,
-            self.source_formula,
-            self.intake,
-            groups=[*self.outer_effects["group"].unique(), self.group],
-            time=self.time,
-            subject=self.subject,
-        )
-        frame = prepared.data
-        X = design_columns(self.spec, frame)
-        fitted = X @ self.fixed_effects["estimate"].to_numpy()
-        effects = self._effects_of(frame, X)
-        outcome = self.formula.partition("~")[0].strip()
-        return frame.assign(
-            fitted=fitted,
-            fitted_with_effects=fitted + effects,
-            pupil_residual=frame[outcome].to_numpy(dtype=float) - fitted - effects,
-        )
-
-    def _effects_of(self, frame: pd.DataFrame, X: Floats) -> Floats:
-        """Return the sum of all lasting effects of each row's units in its subject."""
-        fit = joint_fit(self)
-        terms = list(self.fixed_effects["term"])
-        subject = pd.Index(fit.subjects).get_indexer(pd.Index(frame[self.subject]))
-        total = np.zeros(len(frame))
-        lasting = [level.name for level in fit.levels].index(self.group) + 1
-        for at, level in enumerate(fit.levels[:lasting]):
-            unit = pd.Index(level.labels).get_indexer(pd.Index(frame[level.name], dtype=object))
-            own = [np.ones(len(frame))]
-            if by_subject(fit, at):
-                own = [subject == s for s in range(len(fit.subjects))]
-            slopes = [X[:, terms.index(term)] for _, term in _slope_terms(fit, at)]
-            rows = np.column_stack([*own, *slopes])
-            known = (unit >= 0) & (subject >= 0)
-            total += np.where(known, (rows * level.modes[unit]).sum(axis=1), 0.0)
-        return total
+    def title(self, lang: str = "en") -> str:
+        """Return the heading of the printed summary."""
+        return text("subjects.title").localized(lang)
 
 
 def joint_results(

@@ -269,6 +269,36 @@ def test_augment_reads_the_school_in_the_subject_of_the_row(data, joint):
     assert rows["fitted_with_effects"].tolist() == rows["fitted"].tolist()
 
 
+def test_predictions_know_the_errors_of_the_row_s_subject(data, joint):
+    rows = data.iloc[[5, 200]]
+    table = joint.predict(rows, effects="schools", interval=0.95)
+    school, C = joint.mixed.levels[0], joint.mixed.beta_covariance
+    for k, (_, row) in enumerate(rows.iterrows()):
+        own = np.array([1.0 * (row["subject"] == s) for s in ("reading", "science")])
+        x = np.concatenate([[1.0], own, [row["prior_score"]], own * row["prior_score"]])
+        at, s = list(school.labels).index(row["school_id"]), SUBJECTS.index(row["subject"])
+        # the mode moves by minus its leverage when the coefficients move
+        rest = x - school.leverage[at, s]
+        variance = rest @ C @ rest + school.conditional[at, s, s]
+        assert table["std_error"].iloc[k] ** 2 == pytest.approx(variance)
+        whole = (table["pupil_high"] - table["pupil_low"]).iloc[k] / (2 * 1.959963984540054)
+        assert whole**2 == pytest.approx(variance + joint.mixed.residual_covariance[s, s])
+
+
+def test_effects_of_all_units_stand_in_one_table(joint):
+    table = joint.random_effects.set_index(["unit_id", "term"])
+    effects = subject_effects(joint).set_index(["school_id", "subject"])
+    seen = table.loc[("S07", "subject=science")]
+    for ours, theirs in (("estimate", "effect"), ("std_error", "std_error")):
+        assert seen[ours] == pytest.approx(effects.loc[("S07", "science"), theirs])
+
+
+@pytest.mark.parametrize("lang", ["en", "ru"])
+def test_the_summary_says_what_it_is(joint, lang):
+    words = {"en": "several subjects", "ru": "по нескольким предметам"}
+    assert words[lang] in joint.summary(lang=lang)
+
+
 @pytest.mark.filterwarnings("ignore::resilience.errors.WeakDataWarning")
 def test_augment_adds_outer_levels_and_slopes(data):
     groups = ["municipality_id", "school_id"]
