@@ -104,9 +104,10 @@ class CrossProducts:
             Of the covariates and the outcome; by default their means and standard deviations.
             Chunks may use different ones: `merge` moves them to a common centre.
         keep : str, optional
-            ``"groups"``: keep every group's own cross-products at the innermost level; or the name
-            of a level.  They allow `subset_groups` and cost n_groups · P (P + 1) / 2 doubles, 21 MB
-            for 40,000 groups and 11 columns, and about three times the time of the pass.
+            ``"groups"``: keep every group's own cross-products at the innermost level; the name of
+            a level; or ``"small"``: the innermost level whose blocks take at most 64 MB, if any.
+            Blocks allow `subset_groups` and cost n_groups · P (P + 1) / 2 doubles, 21 MB for 40,000
+            groups and 11 columns, and about as much time again as the pass.
 
         Returns
         -------
@@ -137,9 +138,7 @@ class CrossProducts:
         block[:, 0] = root
         np.subtract(data, middle, out=block[:, 1:])
         block[:, 1:] *= 1.0 / spread if weights is None else root[:, None] / spread
-        levels, blocks = level_products(
-            block, names, groups, None if weights is None else w, _kept_level(keep, groups)
-        )
+        levels, blocks = level_products(block, names, groups, None if weights is None else w, keep)
         return cls(
             columns=names,
             centre=np.concatenate([[0.0], middle]),
@@ -316,18 +315,6 @@ class CrossProducts:
             log_weights=float(chosen.blocks.log_weights.sum()),
             blocks=chosen.blocks,
         )
-
-
-def _kept_level(
-    keep: str | None, groups: Sequence[tuple[str, NDArray[np.generic], Sequence[str]]]
-) -> str | None:
-    """Return the level whose blocks are kept."""
-    names = [name for name, _, _ in groups]
-    if keep is None or keep in names:
-        return keep
-    if keep == "groups" and names:
-        return names[-1]
-    raise SpecificationError(text("products.keep", keep=repr(keep), levels=", ".join(names) or "—"))
 
 
 def _mean(rows: Floats) -> Floats:

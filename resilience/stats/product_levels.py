@@ -18,6 +18,7 @@ from resilience.i18n import text
 
 __all__ = [
     "ONES",
+    "SMALL",
     "GroupBlocks",
     "LevelProducts",
     "group_blocks",
@@ -33,6 +34,7 @@ Codes = NDArray[np.int64]
 Labels = NDArray[np.object_]
 
 ONES = "Intercept"
+SMALL = 64 * 2**20  # bytes of blocks that are kept without a second thought
 _ROWS_PER_BLOCK = 200_000
 _GROUPS_PER_BLOCK = 4_000
 
@@ -171,15 +173,15 @@ def level_products(
     weights : ndarray of shape (n_rows,), optional
         Precision weights.
     keep : str, optional
-        Level whose groups keep their own cross-products.
+        As in ``CrossProducts.from_arrays``.
 
     Raises
     ------
     SpecificationError
-        If a random term is unknown or labels are not one per row.
+        If a random term or the level to keep is unknown, or labels are not one per row.
     """
     levels: list[LevelProducts] = []
-    blocks: GroupBlocks | None = None
+    positions: list[Codes] = []
     used = np.ones(len(block), dtype=bool) if weights is None else weights > 0
     outer = np.zeros(len(block), dtype=np.int64)
     for name, labels, terms in groups:
@@ -195,8 +197,6 @@ def level_products(
         own, code = _coded(np.asarray(labels))
         cells, position = _coded(outer * np.int64(len(own)) + code)
         at = tuple(names.index(t) for t in terms)
-        if name == keep:
-            blocks = group_blocks(name, block, position, len(cells), weights)
         levels.append(
             LevelProducts(
                 name=name,
@@ -204,15 +204,33 @@ def level_products(
                 labels=own[cells % len(own)].astype(object),
                 parent=(cells // len(own)).astype(np.int64),
                 n_rows=np.bincount(position[used], minlength=len(cells)).astype(np.int64),
-                products=(
-                    blocks.rows(at)
-                    if blocks is not None and name == keep
-                    else _group_sums(block, position, len(cells), at)
-                ),
+                products=_group_sums(block, position, len(cells), at),
             )
         )
+        positions.append(position)
         outer = position
+    kept = _kept_level(keep, levels, block.shape[1])
+    if kept is None:
+        return tuple(levels), None
+    own_level = levels[kept]
+    blocks = group_blocks(own_level.name, block, positions[kept], own_level.n_groups, weights)
     return tuple(levels), blocks
+
+
+def _kept_level(keep: str | None, levels: Sequence[LevelProducts], n_columns: int) -> int | None:
+    """Return which level's groups keep their own cross-products."""
+    names = [level.name for level in levels]
+    if keep is None:
+        return None
+    if keep in names:
+        return names.index(keep)
+    if keep == "groups" and names:
+        return len(names) - 1
+    if keep == "small":
+        bytes_each = 4 * n_columns * (n_columns + 1)
+        fits = [k for k, v in enumerate(levels) if v.n_groups * bytes_each <= SMALL]
+        return fits[-1] if fits else None
+    raise SpecificationError(text("products.keep", keep=repr(keep), levels=", ".join(names) or "—"))
 
 
 def group_blocks(

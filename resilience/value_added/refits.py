@@ -253,6 +253,8 @@ class Refits:
         if (units is None) == (year is None):
             raise SpecificationError(text("refits.units_or_year"))
         cross = nested_products(self)
+        if units is not None and any(0 not in level.columns for level in cross.levels):
+            raise SpecificationError(text("refits.drift"))
         rest = (
             _without_year(self, cross, year)
             if units is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -254,6 +255,38 @@ def test_subjects_have_intervals_of_their_own_residuals():
     ).all()
     with pytest.raises(rs.SpecificationError, match="subjects"):
         Refits.bootstrap(va, 20)
+
+
+def test_every_structure_is_refitted_and_drift_says_what_it_cannot():
+    """AR(1) years, an unstructured covariance of years, tied terms: the estimates come back."""
+    for structure, slopes in (
+        (rs.Structure(drift="ar1"), None),
+        (rs.Structure(drift="unstructured"), None),
+        (rs.Structure(covariance={"school_id": "diagonal"}), "prior_score"),
+    ):
+        model = rs.ValueAddedModel(
+            "score ~ prior_score",
+            group="school_id",
+            slopes=slopes,
+            time="year",
+            structure=structure,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rs.WeakDataWarning)  # singular fits are normal here
+            va = model.fit(model.cross_products(FRAME, keep="groups"))
+            rest = model.fit(FRAME[FRAME["school_id"] != "S05"])
+        found = Refits.influence(va, ["S05"])
+        own = [v for level in rest.mixed.levels for v in level.parameters.values()]
+        np.testing.assert_allclose(
+            found.parameters["estimate_without"],
+            [*rest.mixed.beta, *own, np.sqrt(rest.mixed.residual_variance)],
+            atol=2e-4,
+        )
+        assert Refits.bootstrap(va, 20).n_refits_failed == 0
+        if structure.drift is not None:
+            for left_out in ({"units": ["S05"]}, {"year": 2023}):
+                with pytest.raises(rs.SpecificationError, match="drift"):
+                    Refits.leave_out(va, **left_out)
 
 
 # -- simulation, influence, leaving out ----------------------------------------------------------
