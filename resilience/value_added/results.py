@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
 from resilience.stats.crossed_products import CrossedProducts
 from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.mixed import MixedFit
+from resilience.validation import check_choice
 from resilience.value_added.effects_results import EffectsResults
+from resilience.value_added.explained_variance import explained_variance_table
+from resilience.value_added.latex import latex_table
 from resilience.value_added.prediction import Effects, predicted_rows, prediction_table
 from resilience.value_added.random_effects import (
     effects_of_levels,
@@ -19,11 +22,14 @@ from resilience.value_added.random_effects import (
 )
 from resilience.value_added.refits import Refits
 from resilience.value_added.specification import Intake
+from resilience.value_added.summaries import summary_html, summary_text
 
 if TYPE_CHECKING:
     from formulaic import ModelSpec
 
 __all__ = ["EffectsResults", "ValueAddedResults"]
+
+Part = Literal["fixed", "random", "variance"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -159,6 +165,66 @@ class ValueAddedResults(Refits, EffectsResults):
             fitted_with_effects=found.mean,
             pupil_residual=outcome - found.mean,
         )
+
+    def tidy(self, part: Part = "fixed") -> pd.DataFrame:
+        """Return one row per term.
+
+        Parameters
+        ----------
+        part : {"fixed", "random", "variance"}
+            Fixed effects, effects of all units (`random_effects`), or variance components.
+        """
+        check_choice(part, ("fixed", "random", "variance"), argument="part")
+        if part == "random":
+            return self.random_effects
+        return (self.fixed_effects if part == "fixed" else self.variance_components).copy()
+
+    def explained_variance(self) -> pd.DataFrame:
+        """Return R² under every definition that applies, and the reason where one does not.
+
+        See `resilience.value_added.explained_variance` for the formulas.
+
+        Returns
+        -------
+        DataFrame
+            ``definition group variance_explained reference basis``: marginal and conditional
+            (Nakagawa and Schielzeth; Johnson for slopes), the reduction of each level's variance
+            against a constant (Raudenbush and Bryk), the modelled variance of a pupil and of a
+            school mean (Snijders and Bosker).
+
+        References
+        ----------
+        NakagawaSchielzeth2013; Johnson2014; RaudenbushBryk2002; SnijdersBosker1994.
+        """
+        return explained_variance_table(self)
+
+    def summary(self, lang: str = "en") -> str:
+        """Return question, data, coefficients, variances and how the search ended, as text."""
+        return summary_text(self, lang)
+
+    def to_latex(
+        self, *, lang: str = "en", caption: str | None = None, label: str | None = None
+    ) -> str:
+        r"""Return a LaTeX table of coefficients and variance components.
+
+        Parameters
+        ----------
+        lang : {"en", "ru"}
+            Language; Russian numbers carry a decimal comma.
+        caption : str, optional
+            Caption as plain text, escaped; by default the title and the formula.
+        label : str, optional
+            Label of the table, as typed.
+
+        Returns
+        -------
+        str
+            A ``table`` environment that needs no package.
+        """
+        return latex_table(self, lang=lang, caption=caption, label=label)
+
+    def _repr_html_(self) -> str:
+        return summary_html(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain Python objects, without the design and the engine's arrays."""
