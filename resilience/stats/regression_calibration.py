@@ -1,18 +1,22 @@
 r"""Expectation of true values given error-prone ones, for pupils and their schools jointly.
 
-A pupil's columns are :math:`v_{ij} = \mu + b_j + w_{ij} + \delta_{ij}` with :math:`b_j \sim (0, T)`
-between schools, :math:`w_{ij} \sim (0, \Omega)` within, and an error :math:`\delta_{ij} \sim (0,
-\Delta_{ij})` whose diagonal variances are known: those of an observed prior score, 0 for covariates
-taken as exact.  With :math:`M_{ij} = (\Omega + \Delta_{ij})^{-1}` and :math:`P_j = \sum_i M_{ij}`
+The columns of pupil i in school j and year t are :math:`v_{jti} = \mu + s_j + c_{jt} + w_{jti} +
+\delta_{jti}` with :math:`s_j \sim (0, S)` between schools, :math:`c_{jt} \sim (0, C)` between the
+years of a school (0 without years), :math:`w_{jti} \sim (0, \Omega)` within, and an error
+:math:`\delta_{jti} \sim (0, \Delta_{jti})` whose diagonal variances are known: those of an observed
+prior score, 0 for covariates taken as exact.  With :math:`M = (\Omega + \Delta)^{-1}` per pupil,
+:math:`P_{jt} = \sum_i M_{jti}`, :math:`r_{jt} = \sum_i M_{jti}(v_{jti} - \mu)` and :math:`F_{jt} =
+(I + P_{jt}C)^{-1}`
 
 .. math::
 
-   \hat b_j = T (I + P_j T)^{-1} \sum_i M_{ij} (v_{ij} - \mu), \qquad
-   \hat\xi_{ij} = \mu + \hat b_j + \Omega M_{ij} (v_{ij} - \mu - \hat b_j).
+   \hat s_j &= S \Big(I + \sum_t F_{jt}P_{jt}S\Big)^{-1} \sum_t F_{jt}r_{jt}, \qquad
+   \hat b_{jt} = \hat s_j + C F_{jt}(r_{jt} - P_{jt}\hat s_j), \\
+   \hat\xi_{jti} &= \mu + \hat b_{jt} + \Omega M_{jti}(v_{jti} - \mu - \hat b_{jt}).
 
-These are the conditional expectations of a school's and of a pupil's true values given all that was
-observed in the school, under normality, and the best linear ones without it.  For one column and
-errors of one variance :math:`\sigma_\delta^2` they are
+These are the conditional expectations of a school's (in a year) and of a pupil's true values given
+all that was observed in the school, under normality, and the best linear ones without it.  For one
+column, one year and errors of one variance :math:`\sigma_\delta^2` they are
 
 .. math::
 
@@ -21,8 +25,8 @@ errors of one variance :math:`\sigma_\delta^2` they are
    \hat\xi_{ij} = \mu + \hat b_j + \frac{\omega^2}{\omega^2 + \sigma_\delta^2}
    (x_{ij} - \mu - \hat b_j).
 
-Columns that are constant within schools are known exactly there; the others are conditioned on them
-first.  Source: CarrollEtAl2006, chapter 4 (regression calibration, best linear approximation).
+Columns that are constant within schools (and years) enter with a variance within of 1e-8 of their
+own.  Source: CarrollEtAl2006, chapter 4 (regression calibration, best linear approximation).
 """
 
 from __future__ import annotations
@@ -33,25 +37,26 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["Calibrated", "Moments", "calibrate", "two_level_moments"]
+__all__ = ["Calibrated", "Moments", "calibrate", "level_moments"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _CONSTANT = 1e-10  # share of a column's variance below which it does not vary within schools
+_EXACT = 1e-8  # share of its variance that a column constant within schools is given within
 _CHUNK = 65_536  # rows whose residuals are turned at once
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Moments:
-    """What a two-level table of columns with known error variances is made of.
+    """What a table of pupils in schools (and years) with known error variances is made of.
 
     Attributes
     ----------
     mean : ndarray of shape (q,)
         Means of the columns, schools weighted by the information on theirs.
-    between : ndarray of shape (q, q)
-        T, positive semi-definite.
+    between, years : ndarray of shape (q, q)
+        S and C, positive semi-definite.
     within : ndarray of shape (q, q)
         Ω of the true values: the observed one less the mean error variances.
     error : ndarray of shape (q,)
@@ -60,6 +65,7 @@ class Moments:
 
     mean: Floats
     between: Floats
+    years: Floats
     within: Floats
     error: Floats
 
@@ -67,7 +73,7 @@ class Moments:
     def constant(self) -> NDArray[np.bool_]:
         """Columns that do not vary within schools, shape (q,)."""
         observed = np.diag(self.within) + self.error
-        total = np.diag(self.between) + observed
+        total = np.diag(self.between) + np.diag(self.years) + observed
         return np.asarray(observed <= _CONSTANT * np.maximum(total, 1e-300))
 
     @property
@@ -92,63 +98,79 @@ class Calibrated:
     ----------
     pupils : ndarray of shape (n, q)
         Expected true values of each pupil.
-    schools : ndarray of shape (n_schools, q)
-        Expected true means of each school.
+    cells : ndarray of shape (n_cells, q)
+        Expected true means of each school (and year).
     """
 
     pupils: Floats
-    schools: Floats
+    cells: Floats
 
 
-def two_level_moments(values: Floats, schools: Ints, errors: Floats) -> Moments:
-    r"""Return means and covariances between and within schools by the method of moments.
+def level_moments(
+    values: Floats, errors: Floats, schools: Ints, cells: Ints | None = None
+) -> Moments:
+    r"""Return means and covariances of all levels by the method of moments.
 
-    Within: the pooled cross-products within schools over :math:`n - J`.  Between: weighted squares
-    of the school means less what pupils and errors add to them; weights :math:`a_j = 1/(r + 1/n_j)`
-    with :math:`r` the mean ratio of variances between and within of a first round (which takes
-    :math:`a_j = n_j`), so that neither large nor small schools rule.  A negative part of T is cut
-    off.
+    Within: the pooled cross-products within cells over :math:`n - K`.  Between: weighted squares of
+    the cells' means, around their school's for years and around the overall one for schools, less
+    what pupils and errors add to them; weights :math:`a = 1/(r + 1/n)` with :math:`r` the mean
+    ratio of variances between and within of a round before (the first takes :math:`a = n`), so that
+    neither large nor small schools rule.  Negative parts of S and C are cut off.
 
     Parameters
     ----------
     values : ndarray of shape (n, q)
         Columns.
-    schools : ndarray of shape (n,)
-        Codes 0 … J−1, all present, J of at least 2 and below n.
     errors : ndarray of shape (n, q)
         Error variances; 0 for an exact column.
+    schools : ndarray of shape (n,)
+        Codes 0 … J−1, all present.
+    cells : ndarray of shape (n,), optional
+        Codes 0 … K−1 of schools × years, K below n; the schools themselves by default.
     """
-    n = len(values)
-    size = np.bincount(schools).astype(float)
-    J = len(size)
-    sums = _by_school(schools, J)
+    cells = schools if cells is None else cells
+    n, K = len(values), int(cells.max()) + 1
+    sums = _by_unit(cells, K)
+    size = np.bincount(cells).astype(float)
+    parent = np.zeros(K, dtype=np.int64)
+    parent[cells] = schools
     centre = values.mean(axis=0)
     moved = values - centre
     means = (sums @ moved) / size[:, None]
-    around = moved - means[schools]
+    around = moved - means[cells]
     mean_errors = (sums @ errors) / size[:, None]
-    # an error counts 1 − 1/n_j in the squares within its school
-    error = (mean_errors * (size - 1.0)[:, None]).sum(axis=0) / (n - J)
-    within = around.T @ around / (n - J) - np.diag(error)
-    weights = size
+    # an error counts 1 − 1/n in the squares within its cell
+    error = (mean_errors * (size - 1.0)[:, None]).sum(axis=0) / (n - K)
+    within = around.T @ around / (n - K) - np.diag(error)
+    noise = _Noise(within=within, errors=mean_errors, size=size)
+    weights, years = size, np.zeros_like(within)
     for _ in range(3):
-        mean = weights @ means / weights.sum()
-        spread = ((means - mean) * weights[:, None]).T @ (means - mean)
-        noise = (weights - weights**2 / weights.sum()) / size
-        spread -= noise.sum() * within + np.diag(noise @ mean_errors)
-        between = _positive(spread / (weights.sum() - (weights**2).sum() / weights.sum()))
-        ratio = np.diag(between) / np.maximum(np.diag(within) + error, 1e-300)
+        by_school = np.bincount(parent, weights)
+        own = _spread(means, weights, parent)
+        lost = weights**2 / by_school[parent]
+        degrees = float((weights - lost).sum())
+        if degrees > 1e-9 * weights.sum():
+            years = _positive((own - noise.part(weights - lost)) / degrees)
+        whole = _spread(means, weights, np.zeros(K, dtype=np.int64))
+        total = weights.sum()
+        kept = weights - weights**2 / total
+        rest = whole - noise.part(kept) - kept.sum() * years
+        between = _positive(rest / float(total - (by_school**2).sum() / total))
+        ratio = np.diag(between + years) / np.maximum(np.diag(within) + error, 1e-300)
+        mean = weights @ means / total
         weights = 1.0 / (float(np.minimum(ratio, 1.0).mean()) + 1.0 / size)
-    return Moments(mean=mean + centre, between=between, within=within, error=error)
+    return Moments(mean=mean + centre, between=between, years=years, within=within, error=error)
 
 
-def calibrate(values: Floats, schools: Ints, errors: Floats, moments: Moments) -> Calibrated:
+def calibrate(
+    values: Floats, errors: Floats, schools: Ints, moments: Moments, cells: Ints | None = None
+) -> Calibrated:
     """Return the expected true values of pupils and schools given everything observed.
 
     Parameters
     ----------
-    values, schools, errors
-        As for `two_level_moments`; schools may be others than those of the moments.
+    values, errors, schools, cells
+        As for `level_moments`; schools may be others than those of the moments.
     moments : Moments
         Means and covariances.
 
@@ -156,41 +178,75 @@ def calibrate(values: Floats, schools: Ints, errors: Floats, moments: Moments) -
     ----------
     CarrollEtAl2006, chapter 4.
     """
-    J = int(schools.max()) + 1
-    fixed = moments.constant
-    free = ~fixed
-    sums = _by_school(schools, J)
-    size = np.bincount(schools, minlength=J).astype(float)
-    known = (sums @ values[:, fixed]) / size[:, None] - moments.mean[fixed]
-    T = moments.between
-    gain = T[np.ix_(free, fixed)] @ np.linalg.pinv(T[np.ix_(fixed, fixed)], hermitian=True)
-    start = moments.mean[free] + known @ gain.T
-    T = _positive(T[np.ix_(free, free)] - gain @ T[np.ix_(fixed, free)])
-    within = moments.within[np.ix_(free, free)]
-    x = values[:, free]
-    kinds, code = _distinct(errors[:, free])
+    cells = schools if cells is None else cells
+    K, q = int(cells.max()) + 1, values.shape[1]
+    within = moments.within.copy()
+    at = np.flatnonzero(moments.constant)
+    own = np.diag(moments.between) + np.diag(moments.years)
+    within[at, :] = within[:, at] = 0.0
+    within[at, at] = _EXACT * own[at]
+    kinds, code = _distinct(errors)
     weight = _inverse(within + _diagonals(kinds))  # M per error variance
-    turned = _row_products(weight, code, x - start[schools])
-    counts = sparse.csr_matrix((np.ones(len(code)), (schools, code)), shape=(J, len(kinds)))
-    flat = np.asarray(counts @ weight.reshape(len(kinds), -1))
-    precision = flat.reshape(J, *within.shape)
-    inner = np.eye(len(T)) + precision @ T
-    effect = np.linalg.solve(inner, (sums @ turned)[:, :, None])[:, :, 0] @ T
-    mean = start + effect
-    gains = within @ weight
-    found = mean[schools] + _row_products(gains, code, x - mean[schools])
-    exact = (errors[:, free] == 0.0).all(axis=0)
-    found = np.where(exact, x, found)
-    pupils, at_school = values.copy(), np.empty((J, len(free)))
-    pupils[:, free] = found
-    at_school[:, free], at_school[:, fixed] = mean, known + moments.mean[fixed]
-    return Calibrated(pupils=pupils, schools=at_school)
+    gap = values - moments.mean
+    counts = sparse.csr_matrix((np.ones(len(code)), (cells, code)), shape=(K, len(kinds)))
+    P = np.asarray(counts @ weight.reshape(len(kinds), -1)).reshape(K, q, q)
+    r = np.asarray(_by_unit(cells, K) @ _row_products(weight, code, gap))
+    parent = np.zeros(K, dtype=np.int64)
+    parent[cells] = schools
+    found = _cell_effects(P, r, parent, moments)
+    pupils = found[cells] + _row_products(within @ weight, code, gap - found[cells])
+    exact = (errors == 0.0).all(axis=0)
+    at_cell = np.where(moments.constant, np.asarray(_mean_of(gap, cells, K)), found)
+    return Calibrated(
+        pupils=np.where(exact, values, pupils + moments.mean), cells=at_cell + moments.mean
+    )
 
 
-def _by_school(schools: Ints, n_schools: int) -> sparse.csr_matrix:
-    """Return the indicator of schools, shape (J, n): its product sums rows."""
-    n = len(schools)
-    return sparse.csr_matrix((np.ones(n), (schools, np.arange(n))), shape=(n_schools, n))
+def _cell_effects(P: Floats, r: Floats, parent: Ints, moments: Moments) -> Floats:
+    """Return the expected true deviation of each cell, shape (K, q)."""
+    S, C = moments.between, moments.years
+    eye = np.eye(len(S))
+    both = np.linalg.solve(eye + P @ C, np.concatenate([P, r[:, :, None]], axis=2))
+    of_school = _by_unit(parent, int(parent.max()) + 1)
+    J = of_school.shape[0]
+    precision = np.asarray(of_school @ both[:, :, :-1].reshape(len(P), -1)).reshape(J, *S.shape)
+    pull = np.asarray(of_school @ both[:, :, -1])
+    school = np.linalg.solve(eye + precision @ S, pull[:, :, None])[:, :, 0] @ S
+    own = both[:, :, -1] - np.einsum("kab,kb->ka", both[:, :, :-1], school[parent])
+    return np.asarray(school[parent] + own @ C)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Noise:
+    """What pupils and errors add to the squares of the cells' means."""
+
+    within: Floats
+    errors: Floats
+    size: Floats
+
+    def part(self, weights: Floats) -> Floats:
+        """Return the weighted sum over cells of the noise of their means, shape (q, q)."""
+        share = weights / self.size
+        return np.asarray(share.sum() * self.within + np.diag(share @ self.errors))
+
+
+def _spread(means: Floats, weights: Floats, parent: Ints) -> Floats:
+    """Return weighted squares of means around those of their parents, shape (q, q)."""
+    total = np.bincount(parent, weights)
+    sums = _by_unit(parent, len(total)) @ (weights[:, None] * means)
+    gap = means - (sums / total[:, None])[parent]
+    return np.asarray((gap * weights[:, None]).T @ gap)
+
+
+def _mean_of(values: Floats, cells: Ints, n_cells: int) -> Floats:
+    sums = _by_unit(cells, n_cells) @ values
+    return np.asarray(sums / np.bincount(cells, minlength=n_cells)[:, None])
+
+
+def _by_unit(codes: Ints, n_units: int) -> sparse.csr_matrix:
+    """Return the indicator of units, shape (n_units, n): its product sums rows."""
+    n = len(codes)
+    return sparse.csr_matrix((np.ones(n), (codes, np.arange(n))), shape=(n_units, n))
 
 
 def _distinct(rows: Floats) -> tuple[Floats, Ints]:

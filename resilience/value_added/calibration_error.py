@@ -81,11 +81,11 @@ def _moved_coefficients(
         )
         slopes[name] = (up - down) / (2.0 * step)
     project = _projection(fitted, design_columns(design.spec, frame)[:, at], calibration)
-    clusters = calibration.clusters
-    n_sets = min(int(clusters.max()) + 1, _SETS if len(frame) <= _MANY else _SETS_OF_MANY)
+    schools = calibration.schools
+    n_sets = min(int(schools.max()) + 1, _SETS if len(frame) <= _MANY else _SETS_OF_MANY)
     moves = []
     for k in range(n_sets):
-        other = calibration.columns(calibration.moments(clusters % n_sets != k))
+        other = calibration.columns(calibration.moments(schools % n_sets != k))
         moves.append(project @ sum(slopes[name] * (other[name] - base[name]) for name in base))
     around = np.array(moves) - np.mean(moves, axis=0)
     return np.asarray((n_sets - 1) / n_sets * around.T @ around)

@@ -29,7 +29,7 @@ with the *same* coefficients, which is why the fit that follows needs no change.
   of coefficients and effects (``calibration_error.py``); fits from a shared pass, which keeps no
   rows, leave this part out.
 * What a calibrated mean leaves of a small school's true mean stays in the random intercept and
-  widens it; with years, each school × year is calibrated from its own pupils.
+  widens it.
 * Covariates enter the expectation linearly; rows filled under ``missing="indicator"`` count as
   observed.
 """
@@ -46,7 +46,7 @@ from numpy.typing import NDArray
 from resilience.data.design import check_rows
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
-from resilience.stats.regression_calibration import Moments, calibrate, two_level_moments
+from resilience.stats.regression_calibration import Moments, calibrate, level_moments
 from resilience.validation import check_columns, check_numeric, shorten
 from resilience.value_added.specification import Intake
 
@@ -68,10 +68,8 @@ class Calibration:
         Error-prone columns.
     values, errors : ndarray of shape (n, q)
         Observed values and their error variances.
-    schools : ndarray of shape (n,)
-        Codes of the schools (or schools and years).
-    clusters : ndarray of shape (n,)
-        Codes of the schools.
+    schools, cells : ndarray of shape (n,)
+        Codes of the schools, and of schools × years (the schools again without years).
     by_share : ndarray of shape (q,)
         Columns whose error variance is a share of their observed variance.
     composition : mapping of {column: how}
@@ -83,24 +81,25 @@ class Calibration:
     values: Floats
     errors: Floats
     schools: Codes
-    clusters: Codes
+    cells: Codes
     by_share: NDArray[np.bool_]
     composition: Mapping[str, str]
 
     def moments(self, rows: NDArray[np.bool_] | None = None) -> Moments:
         """Return means and covariances, of some schools' rows alone where asked."""
-        x, errors, schools = self.values, self.errors, self.schools
+        x, errors, units = self.values, self.errors, (self.schools, self.cells)
         if rows is not None:
             share = np.where(self.by_share, x[rows].var(axis=0), 1.0)
             share /= np.where(self.by_share, x.var(axis=0), 1.0)
             x, errors = x[rows], errors[rows] * share
-            schools = np.unique(schools[rows], return_inverse=True)[1].astype(np.int64)
+            units = (_recoded(self.schools[rows]), _recoded(self.cells[rows]))
         spread = self.values.std(axis=0)
         scale = np.where(spread > 0, spread, 1.0)
-        found = two_level_moments(x / scale, schools, errors / scale**2)
+        found = level_moments(x / scale, errors / scale**2, *units)
         return Moments(
             mean=found.mean * scale,
             between=found.between * np.outer(scale, scale),
+            years=found.years * np.outer(scale, scale),
             within=found.within * np.outer(scale, scale),
             error=found.error * scale**2,
         )
@@ -109,15 +108,15 @@ class Calibration:
         """Return the calibrated priors and compositions, one value per row, by name."""
         size = np.where(self.by_share, moments.error / np.maximum(self.errors[0], 1e-300), 1.0)
         errors = self.errors * np.where(self.errors[0] > 0, size, 1.0)
-        expected = calibrate(self.values, self.schools, errors, moments)
+        expected = calibrate(self.values, errors, self.schools, moments, self.cells)
         found = {name: expected.pupils[:, k] for k, name in enumerate(self.prone)}
         for name, how in self.composition.items():
             if how == "latent" and name in self.names:
-                at_school = expected.schools[:, self.names.index(name)]
-                found[f"{name}_mean"] = at_school[self.schools]
+                at_cell = expected.cells[:, self.names.index(name)]
+                found[f"{name}_mean"] = at_cell[self.cells]
             elif name in self.prone:
                 alone = how == "leave_one_out"
-                found[f"{name}_mean"] = _raw_mean(found[name], self.schools, alone=alone)
+                found[f"{name}_mean"] = _raw_mean(found[name], self.cells, alone=alone)
         return found
 
 
@@ -217,8 +216,8 @@ def calibrated_intake(
         prone=tuple(wanted),
         values=values,
         errors=errors,
-        schools=np.asarray(cell, dtype=np.int64),
-        clusters=np.asarray(pd.factorize(frame[cells[0]], sort=True)[0], dtype=np.int64),
+        schools=np.asarray(pd.factorize(frame[cells[0]], sort=True)[0], dtype=np.int64),
+        cells=np.asarray(cell, dtype=np.int64),
         by_share=np.array(shares + [False] * (len(names) - len(shares))),
         composition=dict(intake.composition),
     )
@@ -283,9 +282,9 @@ def _unit(frame: pd.DataFrame, raw: pd.DataFrame, name: str, intake: Intake) -> 
 
 def _checked_moments(calibration: Calibration, cells: Sequence[str]) -> Moments:
     """Return the moments, or say why errors and observed variation contradict each other."""
-    n, n_schools = len(calibration.schools), int(calibration.schools.max()) + 1
-    if n_schools < 2 or n_schools == n:
-        raise DataError(text("measurement.cells", cells=" × ".join(cells), n=n_schools, rows=n))
+    n, n_cells = len(calibration.cells), int(calibration.cells.max()) + 1
+    if calibration.schools.max() == 0 or n_cells == n:
+        raise DataError(text("measurement.cells", cells=" × ".join(cells), n=n_cells, rows=n))
     found = calibration.moments()
     for k, name in enumerate(calibration.prone):
         if found.constant[k]:
@@ -308,6 +307,11 @@ def _checked_moments(calibration: Calibration, cells: Sequence[str]) -> Moments:
         columns = shorten(calibration.names[k] for k in prone)
         raise DataError(text("measurement.joint", columns=columns))
     return found
+
+
+def _recoded(codes: Codes) -> Codes:
+    """Return codes 0 … without gaps."""
+    return np.unique(codes, return_inverse=True)[1].astype(np.int64)
 
 
 def _raw_mean(x: Floats, schools: Codes, *, alone: bool) -> Floats:
