@@ -236,7 +236,9 @@ class StrataProducts:
         """
         return self.combine(self.coefficients(R), log_determinant=self.log_determinant(R))
 
-    def sensitivity(self, adjoint: ProductSensitivities, R: Floats) -> Floats:
+    def sensitivity(
+        self, adjoint: ProductSensitivities, R: Floats, *, log_determinant: float = 1.0
+    ) -> Floats:
         r"""Return the derivative of a scalar in the residual covariance, shape (S, S).
 
         With :math:`A_m` the derivatives in the coefficients (halved off the diagonal) it is
@@ -248,6 +250,8 @@ class StrataProducts:
             Derivative in the cross-products at ``whitened(R)``.
         R : ndarray of shape (S, S)
             Residual covariance.
+        log_determinant : float
+            Derivative of the scalar in the log-determinant of all residuals.
         """
         slopes = np.tensordot(self.totals, adjoint.total, axes=2)
         for products, own in zip(self.group_products, adjoint.products, strict=True):
@@ -260,7 +264,7 @@ class StrataProducts:
         for pattern, n in self.patterns.items():
             A = parts[pattern][np.ix_(pattern, pattern)]
             inverse = np.linalg.inv(R[np.ix_(pattern, pattern)])
-            found[np.ix_(pattern, pattern)] += n * inverse - inverse @ A @ inverse
+            found[np.ix_(pattern, pattern)] += log_determinant * n * inverse - inverse @ A @ inverse
         return found
 
     def recentred(self, centre: Floats, scale: Floats) -> StrataProducts:

@@ -25,14 +25,16 @@ from resilience.errors import SpecificationError
 from resilience.i18n import text
 from resilience.stats.covariance import Covariance
 from resilience.stats.crossproducts import CrossProducts
-from resilience.stats.elimination_adjoint import product_sensitivities
+from resilience.stats.elimination_adjoint import elimination_adjoint, product_sensitivities
 from resilience.stats.mixed import MixedFit, _check_rank, _in_own_units
 from resilience.stats.profile import (
     Method,
     Problem,
+    Profile,
     evaluate,
     gradient_in_factors,
     level_structures,
+    residual_contrast,
     sensitivities,
     working_units,
 )
@@ -180,7 +182,49 @@ class StrataProblem:
         """Return the profiled criterion and its exact gradient."""
         problem, entries, R = self.at(theta)
         profile = evaluate(problem, entries)
-        own = gradient_in_factors(problem, entries, sensitivities(problem, entries, profile))
+        whole = sensitivities(problem, entries, profile)
+        gradient = self._gradient((problem, entries, R), theta, profile, whole)
+        return profile.criterion + self.strata.log_determinant(R), gradient
+
+    def value_and_scale(self, theta: Floats) -> tuple[float, Floats, float, Floats]:
+        """Return `value`, the estimate of the residual SD, and the gradient of its logarithm.
+
+        The SD is that of the first subject in the working units; profiles of the likelihood need
+        both.
+        """
+        problem, entries, R = self.at(theta)
+        profile = evaluate(problem, entries)
+        m = float(profile.denominator)
+        whole = sensitivities(problem, entries, profile)
+        # an infinite residual leaves the part of the determinants; the rest is that of m log r²
+        rest = sensitivities(problem, entries, replace(profile, residual=np.inf))
+        contrast = residual_contrast(problem, profile)
+        adjoint = elimination_adjoint(
+            problem.cross,
+            tuple(f @ f.T for f in problem.factors(entries)),
+            profile.elimination,
+            m / profile.residual * np.outer(contrast, contrast),
+            log_determinant=0.0,
+        )
+        slope = self.strata.sensitivity(adjoint, R, log_determinant=0.0)
+        levels = gradient_in_factors(
+            problem, entries, [a - b for a, b in zip(whole, rest, strict=True)]
+        )
+        return (
+            profile.criterion + self.strata.log_determinant(R),
+            self._gradient((problem, entries, R), theta, profile, whole),
+            float(np.sqrt(profile.residual / m)),
+            np.concatenate([levels, self._ties(theta, slope)]) / (2.0 * m),
+        )
+
+    def _gradient(
+        self,
+        at: tuple[Problem, Floats, Floats],
+        theta: Floats,
+        profile: Profile,
+        whole: Sequence[Floats],
+    ) -> Floats:
+        problem, entries, R = at
         adjoint = product_sensitivities(
             problem.cross,
             tuple(f @ f.T for f in problem.factors(entries)),
@@ -188,10 +232,13 @@ class StrataProblem:
             fixed=problem.fixed,
             method=problem.method,
         )
-        slope = self.strata.sensitivity(adjoint, R)
-        ties = self.residual.derivatives(theta[self.problem.n_free :])
-        gradient = np.concatenate([own, np.tensordot(ties, slope, axes=2)])
-        return profile.criterion + self.strata.log_determinant(R), gradient
+        own = gradient_in_factors(problem, entries, whole)
+        return np.concatenate([own, self._ties(theta, self.strata.sensitivity(adjoint, R))])
+
+    def _ties(self, theta: Floats, slope: Floats) -> Floats:
+        """Return the derivative in the residual parameters from that in R."""
+        derivatives = self.residual.derivatives(theta[self.problem.n_free :])
+        return np.asarray(np.tensordot(derivatives, slope, axes=2))
 
     def escape(self, theta: Floats) -> Floats | None:
         """Return a start off the boundary if the criterion falls in that direction, else None."""

@@ -167,6 +167,24 @@ def test_the_gradient_is_exact(shape, method, linked):
 
 @pytest.mark.parametrize("linked", [True, False])
 @pytest.mark.parametrize("method", ["reml", "ml"])
+def test_the_gradient_of_the_residual_scale_is_exact(method, linked):
+    problem = strata_problem(
+        strata_of(rows(), "two levels", linked=linked), fixed=TERMS, method=method
+    )
+    rng = np.random.default_rng(3)
+    theta = problem.start() + 0.05 * rng.normal(size=problem.n_free)
+    value, gradient, _, slope = problem.value_and_scale(theta)
+    assert value == problem.value(theta)[0]
+    assert gradient.tolist() == problem.value(theta)[1].tolist()
+    step = 1e-5
+    for k, e in enumerate(np.eye(len(theta))):
+        up, down = (problem.value_and_scale(theta + sign * step * e)[2] for sign in (1, -1))
+        # logarithms of order one over steps of 1e-5 keep ten digits of a slope below one
+        assert slope[k] == pytest.approx(np.log(up / down) / (2 * step), rel=1e-6, abs=1e-8)
+
+
+@pytest.mark.parametrize("linked", [True, False])
+@pytest.mark.parametrize("method", ["reml", "ml"])
 def test_no_step_from_the_optimum_lowers_the_dense_criterion(method, linked):
     d = rows()
     fit = fit_strata(strata_of(d, "one level", linked=linked), fixed=TERMS, method=method)
