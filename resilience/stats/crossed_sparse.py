@@ -45,8 +45,9 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 MEMORY_LIMIT = 8 * 2**30  # bytes
-SPARSE_FROM = 5000  # columns: below, the dense complement is quick whatever its pattern
+SPARSE_FROM = 1000  # columns: below, the dense complement is quick whatever its pattern
 _PRODUCTS_UP_TO = 20_000_000  # of the selected inverse: beyond, the factor fills up
+_FLOPS_PER_PRODUCT = 200  # of a dense Cholesky factor, in the time of one such product
 _NEIGHBOURS_UP_TO = 150  # mean entries of a row: beyond, the order alone takes too long
 _INSIDE = 1e-5
 _AT_ONCE = 256  # columns of the joint covariance
@@ -202,7 +203,9 @@ class SparseSystem(CrossedSystem):
         plans = self._plans
         key = factor.order.tobytes()
         if key not in plans:
-            plan = selected_inverse(self.pattern, factor.order, limit=_PRODUCTS_UP_TO)
+            dense = max(self.size**3 // _FLOPS_PER_PRODUCT, 1_000_000)
+            limit = min(_PRODUCTS_UP_TO, dense)
+            plan = selected_inverse(self.pattern, factor.order, limit=limit)
             if plan is None:
                 raise np.linalg.LinAlgError("the factor fills up")
             plans[key] = plan
@@ -277,7 +280,7 @@ class SparseSystem(CrossedSystem):
 
 
 def chosen_system(products: CrossedProducts, memory_limit: int = MEMORY_LIMIT) -> CrossedSystem:
-    """Return the system: dense up to 5,000 columns, else sparse where its factor stays thin.
+    """Return the system: dense up to 1,000 columns, else sparse where its factor stays thin.
 
     Parameters
     ----------
