@@ -33,6 +33,7 @@ from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.joined_levels import joined_effects
 from resilience.stats.mixed import LevelEffects, MixedFit
 from resilience.stats.states import YearTarget
+from resilience.value_added.drift_identification import check_years_meet, warn_of_separation
 from resilience.value_added.specification import Structure
 from resilience.value_added.yearly import YearlyEffects
 
@@ -112,6 +113,16 @@ class Drift:
             return float("nan")
         rho = self.fitted.levels[self.at + 1].parameters["correlation"]
         return rho if np.isfinite(rho) else 0.0
+
+    def warn(self) -> None:
+        """Warn where what lasts is hardly told apart from what fades."""
+        if self.kind == "ar1":
+            warn_of_separation(
+                self.cross,
+                self.at + 1,
+                variances=(*self.variances, self.fitted.residual_variance),
+                correlation=self.correlation,
+            )
 
     def predict(self, target: YearTarget, axis: Floats) -> TargetMoments:
         """Return the best linear prediction of a target.
@@ -217,8 +228,7 @@ def fitted_products(
     Raises
     ------
     SpecificationError
-        If the cross-products were made for other levels, or an unstructured covariance of years
-        is not determined.
+        If the cross-products were made for other levels, or the data do not determine the drift.
     """
     seen = [
         _named(level.name, None if 0 in level.columns else cross.columns[level.columns[0]])
@@ -236,8 +246,7 @@ def fitted_products(
     if structure.drift is None:
         return cross
     kept = kept_levels(cross, [level.name for level in levels[:-1]])
-    if structure.drift == "unstructured":
-        _check_years_meet(kept, len(levels) - 2, str(levels[-2].by))
+    check_years_meet(kept, len(levels) - 2, kind=structure.drift)
     return kept
 
 
@@ -286,15 +295,3 @@ def drift_of(results: YearlyEffects) -> Drift | None:
 def _named(level: str, by: str | None) -> str:
     """Return the name of a level, with the column of its categories where it has effects by any."""
     return level if by is None else f"{level} ({by.partition('=')[0]}=…)"
-
-
-def _check_years_meet(cross: CrossProducts, at: int, time: str) -> None:
-    """Raise unless every two years have a school with results in both."""
-    level = cross.levels[at]
-    years = [c for c in level.columns if cross.columns[c].startswith(f"{time}=")]
-    rows = [level.columns.index(c) for c in years]
-    there = (level.products[:, rows, years] > 0).astype(float)
-    apart = np.argwhere(there.T @ there == 0)
-    if len(apart):
-        first, second = (cross.columns[years[k]] for k in apart[0])
-        raise SpecificationError(text("drift.years_apart", first=first, second=second))

@@ -17,7 +17,7 @@ from resilience.stats.mixed import fit_mixed
 from resilience.validation import check_choice, check_unique
 from resilience.value_added.assembly import assemble, warn_of_weakness
 from resilience.value_added.crossed import fit_crossed_model
-from resilience.value_added.drift import drift_covariance, drift_levels, fitted_products
+from resilience.value_added.drift import drift_covariance, drift_levels, drift_of, fitted_products
 from resilience.value_added.joint_subjects import fit_subjects
 from resilience.value_added.membership import Membership
 from resilience.value_added.nesting import check_nested
@@ -215,7 +215,11 @@ class ValueAddedModel:
                 covariance=drift_covariance(levels, structure),
             )
         warn_of_weakness(fitted, self.groups)
-        return assemble(self, fitted, design, prepared, random_state=random_state or 0)
+        results = assemble(self, fitted, design, prepared, random_state=random_state or 0)
+        drift = drift_of(results)
+        if drift is not None:
+            drift.warn()
+        return results
 
     @property
     def groups(self) -> list[str]:

@@ -88,11 +88,11 @@ def test_a_year_left_out_says_nothing_of_its_own_noise():
     """Predicted from the years before, the effect shares no chance with the year itself."""
     left_out, kept_in = [], []
     for seed in range(4):
-        data, _, noise = world(200 + seed, n_schools=250, n_years=3)
-        before = fit(data[data["year"] < 2022]).predict_effects("next_year")["effect"]
+        data, _, noise = world(200 + seed, n_schools=250, n_years=4)
+        before = fit(data[data["year"] < 2023]).predict_effects("next_year")["effect"]
         whole = fit(data).predict_effects("last_year")["effect"]
-        left_out.append(np.corrcoef(before, noise[:, 2])[0, 1])
-        kept_in.append(np.corrcoef(whole, noise[:, 2])[0, 1])
+        left_out.append(np.corrcoef(before, noise[:, 3])[0, 1])
+        kept_in.append(np.corrcoef(whole, noise[:, 3])[0, 1])
     error = 1.0 / np.sqrt(4 * 250)  # of a correlation of 0 between 1,000 pairs
     assert abs(np.mean(left_out)) < 3 * error
     assert np.mean(kept_in) > 6 * error

@@ -8,7 +8,14 @@ import pytest
 
 import resilience as rs
 from resilience.columns import column_names
+from resilience.errors import WeakDataWarning
 from resilience.stats.covariance import COVARIANCES
+from resilience.value_added.drift_identification import persistent_std_error
+
+# Four years of 60 schools hardly tell what lasts from what fades; a test of its own looks at that.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:what lasts and what fades:resilience.errors.WeakDataWarning"
+)
 
 YEARS = (2020, 2021, 2022, 2023)
 
@@ -214,3 +221,30 @@ def test_all_structures_are_fitted_from_a_model():
     np.testing.assert_allclose(D, D[0, 0] * np.eye(2), atol=1e-10)
     tied = found["compound_symmetry"].variance_components
     assert tied["variance"].iloc[0] == pytest.approx(tied["variance"].iloc[1])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_weak_separation_of_what_lasts_is_said():
+    with pytest.warns(WeakDataWarning, match="in 4 years of 60 schools.*standard error") as caught:
+        fit("ar1")
+    assert "устойчивую часть трудно отличить" in caught[0].message.args[0].ru
+    weak = pupils(rho=-0.3, persistent=0.8)
+    assert fit("ar1", data=weak).convergence.converged  # an alternating part is told apart
+
+
+def test_the_error_of_what_lasts_is_that_of_a_balanced_design():
+    """Without a transient part: moments of the mean squares between and within schools."""
+    J, T, n, u, e = 150, 5, 20, 0.3, 0.8
+    found = persistent_std_error(
+        np.full((J, T), float(n)),
+        np.arange(T, dtype=float),
+        variances=(u, 0.0, e),
+        correlation=0.0,
+    )
+    s = e / n
+    expected = 2.0 / T**2 * ((T * u + s) ** 2 / J + s**2 / (J * (T - 1)))
+    assert found == pytest.approx(np.sqrt(expected), rel=1e-9)
+    two = persistent_std_error(
+        np.full((J, 2), float(n)), np.arange(2.0), variances=(u, 0.2, e), correlation=0.5
+    )
+    assert two > 1e3  # two years do not tell the parts apart at all
