@@ -127,4 +127,5 @@ def _of_subjects(fitted: StrataFit) -> NaturalCriterion:
         names=tuple(names),
         sigma=sigma,
         natural=natural,
+        value=search.value_and_scale,
     )

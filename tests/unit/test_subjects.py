@@ -401,3 +401,15 @@ def test_every_column_has_its_glossary_entry(joint):
     for table in (subject_effects(joint), composite_effects(joint), subject_covariance(joint)):
         for name in table.columns:
             assert column(name).label("ru")
+
+
+def test_profiles_of_the_likelihood_hold_their_estimates():
+    va = fitted(region(4, n_schools=30)[lambda d: d["subject"] != "science"])
+    table = va.variance_intervals().set_index(["group", "component", "term"])
+    assert (table["conf_low"] < table["estimate"]).all()
+    assert (table["estimate"] < table["conf_high"]).all()
+    spread = np.sqrt(np.diag(va.mixed.residual_covariance))
+    residual = table.loc["residual"].reset_index()
+    assert residual.loc[residual["component"] == "std_dev", "estimate"].tolist() == pytest.approx(
+        spread.tolist()
+    )
