@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.data.design import Design, design_columns, formula_columns
+from resilience.data.design import Design, formula_columns
 from resilience.stats.crossed_fit import CrossedFit
 from resilience.stats.crossed_products import CrossedProducts, FactorProducts
-from resilience.stats.mixed import LevelEffects
 from resilience.value_added.assembly import errors_of, variance_table
 from resilience.value_added.effects import coefficient_table, effects_table
-from resilience.value_added.membership import Members, Membership
-from resilience.value_added.preparation import Prepared, prepare
+from resilience.value_added.membership import Membership
+from resilience.value_added.preparation import Prepared
 from resilience.value_added.question import infer_question, question_of
 from resilience.value_added.results import ValueAddedResults
 from resilience.value_added.specification import Intake
@@ -61,28 +60,25 @@ def crossed_results(
     intake = model.intake or Intake()
     cells = school + 1 if model.time is not None else school
     fitted = _with_years(fitted, school, cells)
-    level, factor = fitted.levels[school], products.factors[school]
+    level = fitted.levels[school]
     loadings = [_loading(products, f) for f in products.factors]
-    effect = level.modes @ loadings[school]
     errors = errors_of(level, loadings[school], fitted.beta_covariance)
     if fitted.joint_conditional is not None:
         joint = fitted.joint_conditional
         errors = replace(errors, conditional=np.diag(joint), joint_conditional=joint)
-    n_years = np.ones(factor.n_units, dtype=np.int64)
-    if model.time is not None:
-        n_years = np.bincount(fitted.levels[cells].parent, minlength=factor.n_units)
     persistent = float(loadings[school] @ level.covariance @ loadings[school])
+    means = _means(products, design, fitted, products.factors[school])
     table = effects_table(
         school_id=level.labels,
-        effect=effect,
+        effect=level.modes @ loadings[school],
         errors=errors,
         prior_variance=persistent,
         n_pupils=level.n_rows,
-        n_years=n_years,
-        means=_means(products, design, fitted, factor),
+        n_years=_n_years(fitted, school, cells),
+        means=means,
         random_state=random_state,
     )
-    table["n_pupils"] = _pupils(factor)
+    table["n_pupils"] = _pupils(products.factors[school])
     others = [k for k in range(len(fitted.levels)) if k not in (school, cells)]
     outer = [(fitted.levels[k], loadings[k]) for k in others]
     common: dict[str, Any] = {
@@ -131,6 +127,9 @@ def crossed_results(
 class MembershipResults(ValueAddedResults):
     """Results of a model in which pupils belong to several units by shares.
 
+    ``augment`` and ``predict`` return one row per result: a long table comes back with one row per
+    pupil.
+
     Attributes
     ----------
     members : Membership
@@ -141,64 +140,6 @@ class MembershipResults(ValueAddedResults):
 
     members: Membership
     key: tuple[str, ...] = ()
-
-    def augment(self, data: pd.DataFrame) -> pd.DataFrame:
-        """Return one row per result with ``fitted fitted_with_effects pupil_residual``.
-
-        A long table comes back with one row per pupil.  The effects are those of all units that
-        last, by their shares; units that were not in the fit count 0.
-
-        Raises
-        ------
-        DataError
-            If a used column is absent, has gaps or holds a category that the fit did not see, or
-            shares do not add up to 1.
-        """
-        others = [g for g in self.outer_effects["group"].unique() if g != self.members.level]
-        school = self.members.main if self.group == self.members.level else self.group
-        groups = [*others, school]
-        parts = formula_columns(self.source_formula)
-        own = [*parts.variables, parts.outcome, *self.intake.composition]
-        used = [*own, *self.intake.standardize_by, *(g for g in groups if g != self.members.main)]
-        read = self.members.read(
-            data,
-            key=self.key if self.members.long else [],
-            used=[c for c in used if c not in self.key],
-        )
-        table = read.frame.reset_index(drop=True)
-        prepared = prepare(table, self.source_formula, self.intake, groups=groups, time=self.time)
-        frame, kept = prepared.data, prepared.data.index.to_numpy()
-        X = design_columns(self.spec, frame)
-        fitted = X @ self.fixed_effects["estimate"].to_numpy()
-        effects = self._ordinary(frame, X, groups) + self._shared(read, kept, X)
-        outcome = frame[parts.outcome].to_numpy(dtype=float)
-        return frame.assign(
-            fitted=fitted,
-            fitted_with_effects=fitted + effects,
-            pupil_residual=outcome - fitted - effects,
-        ).set_axis(read.frame.index[kept])
-
-    def _ordinary(self, frame: pd.DataFrame, X: Floats, groups: list[str]) -> Floats:
-        total = np.zeros(len(frame))
-        for level in self.mixed.levels:
-            if level.name not in groups:
-                continue
-            at = _positions(level.labels, np.asarray(frame[level.name], dtype=object))
-            values = np.vstack([level.modes, np.zeros(level.modes.shape[1])])[at]
-            total += (values * self._rows(level, X)).sum(axis=1)
-        return total
-
-    def _shared(self, read: Members, kept: NDArray[np.int64], X: Floats) -> Floats:
-        level = next(v for v in self.mixed.levels if v.name == self.members.level)
-        at = np.append(_positions(level.labels, read.labels), -1)[read.codes[kept]]
-        values = np.vstack([level.modes, np.zeros(level.modes.shape[1])])[at]
-        mixed = np.einsum("im,imq->iq", read.shares[kept], values)
-        return np.asarray((mixed * self._rows(level, X)).sum(axis=1))
-
-    def _rows(self, level: LevelEffects, X: Floats) -> Floats:
-        terms = list(self.fixed_effects["term"])
-        columns = [X[:, terms.index(t)] for t in level.terms[1:]]
-        return np.column_stack([np.ones(len(X)), *columns])
 
 
 def _with_years(fitted: CrossedFit, school: int, cells: int) -> CrossedFit:
@@ -211,6 +152,13 @@ def _with_years(fitted: CrossedFit, school: int, cells: int) -> CrossedFit:
     parent = _positions(fitted.levels[school].labels, units)
     changed = replace(level, labels=years, parent=parent)
     return replace(fitted, levels=(*fitted.levels[:cells], changed, *fitted.levels[cells + 1 :]))
+
+
+def _n_years(fitted: CrossedFit, school: int, cells: int) -> NDArray[np.int64]:
+    n = len(fitted.levels[school].labels)
+    if cells == school:
+        return np.ones(n, dtype=np.int64)
+    return np.bincount(fitted.levels[cells].parent, minlength=n).astype(np.int64)
 
 
 def _positions(labels: Labels, wanted: Labels) -> NDArray[np.int64]:
