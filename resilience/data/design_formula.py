@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -235,9 +236,13 @@ def design_columns(spec: ModelSpec, data: pd.DataFrame) -> Floats:
         str(factor): sorted(factor_columns(factor)) for term in formula for factor in term.factors
     }
     frame = plain_columns(data, sorted({name for columns in named.values() for name in columns}))
+    changed = False
     for factor, columns in named.items():
         _, learnt = spec.encoder_state.get(factor, (None, {}))
-        if "categories" not in learnt or len(columns) != 1:
+        if "categories" not in learnt:
+            continue
+        if not _is_plain(factor, columns):
+            changed = True  # categories of a function of the column: formulaic compares those
             continue
         values = frame[columns[0]]
         new = values[~values.isin(learnt["categories"])].drop_duplicates()
@@ -250,7 +255,27 @@ def design_columns(spec: ModelSpec, data: pd.DataFrame) -> Floats:
                     known=shorten(learnt["categories"], 12),
                 )
             )
-    return evaluated(lambda frame: spec.get_model_matrix(frame), frame, str(spec.formula))[0]
+    if not changed:
+        return evaluated(lambda frame: spec.get_model_matrix(frame), frame, str(spec.formula))[0]
+    from formulaic.errors import DataMismatchWarning
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DataMismatchWarning)
+            return evaluated(lambda f: spec.get_model_matrix(f), frame, str(spec.formula))[0]
+    except DataMismatchWarning as warning:
+        reason = str(warning).splitlines()[0]
+        raise DataError(
+            text("design.transformation", formula=repr(str(spec.formula)), reason=reason)
+        ) from warning
+
+
+def _is_plain(factor: str, columns: Sequence[str]) -> bool:
+    """Return whether a factor's categories are the values of its column."""
+    if len(columns) != 1:
+        return False
+    name = re.escape(columns[0])
+    return factor == columns[0] or re.match(rf"C\(\s*`?{name}`?\s*[,)]", factor) is not None
 
 
 def plain_columns(data: pd.DataFrame, variables: Sequence[str]) -> pd.DataFrame:

@@ -78,6 +78,8 @@ class DesignStep:
         Columns of categories of random effects.
     whole : tuple of str
         Columns of the factors that learn.
+    factors : dict of {factor: tuple of str}
+        Columns of each factor.
     """
 
     parts: FormulaColumns
@@ -85,6 +87,7 @@ class DesignStep:
     stateful: tuple[str, ...]
     by: tuple[str, ...]
     whole: tuple[str, ...]
+    factors: dict[str, tuple[str, ...]]
     touches: tuple[str, ...] = ()
 
     @classmethod
@@ -118,6 +121,7 @@ class DesignStep:
             stateful=tuple(stateful),
             by=tuple(by),
             whole=tuple(dict.fromkeys(whole)),
+            factors={name: tuple(sorted(factor_columns(f))) for name, f in factors.items()},
         )
 
     @property
@@ -181,10 +185,10 @@ class DesignStep:
         }
         learnt: dict[str, Any] = {}
         for factor in self.stateful:
-            columns = [c for c in self.whole if c in _columns_of(factor)]
+            columns = [c for c in self.whole if c in self.factors[factor]]
             full = pd.DataFrame({c: np.concatenate(state.whole[c]) for c in columns})
             alone = FormulaColumns(
-                outcome=self.parts.outcome, right=f"0 + {factor}", variables=tuple(columns)
+                outcome=self.parts.outcome, right=f"0 + {{{factor}}}", variables=tuple(columns)
             )
             learnt.update(learn_columns(full, alone)[1].transform_state)
         table = _tiled(sample, self.parts.variables, categories, self.categorical)
@@ -201,7 +205,7 @@ class DesignStep:
         for factor, (_, learnt) in spec.encoder_state.items():
             if "categories" not in learnt:
                 continue
-            if not set(_columns_of(str(factor))) <= known:
+            if not set(self.factors[str(factor)]) <= known:
                 raise SpecificationError(
                     text("sources.hidden_categories", factor=repr(str(factor)))
                 )
@@ -224,13 +228,6 @@ def ordered_categories(values: Sequence[Any], declared: Sequence[Any] | None) ->
     if declared is not None:
         return tuple(v for v in declared if v in set(values))
     return tuple(sorted(values))
-
-
-def _columns_of(expression: str) -> set[str]:
-    from formulaic import Formula
-
-    terms: Any = Formula(f"0 + {expression}")
-    return {name for term in terms for factor in term.factors for name in factor_columns(factor)}
 
 
 def _calls(expression: str) -> tuple[list[str], list[str]]:

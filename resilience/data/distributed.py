@@ -8,6 +8,7 @@ computes it again elsewhere, and where it cannot, the error says which part was 
 from __future__ import annotations
 
 import importlib
+import pickle
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
@@ -26,6 +27,7 @@ from resilience.i18n import Bilingual, text
 __all__ = ["ClusterBatches", "DaskBatches", "on_cluster"]
 
 _FAN_IN = 8
+_SMALL = 200_000  # bytes of a job that every task may carry
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,12 +71,12 @@ class DaskBatches:
         """Make a pass on the workers."""
         dask = _module("dask")
         parts = self._parts(job.columns)
-        shared = dask.delayed(job, traverse=False)
+        shared = _shared(job)
         tasks, places = [], {}
         for number, part in enumerate(parts, start=1):
             place = Place(part=number, kind="partition")
             task = dask.delayed(_of_frame)(shared, part, place)
-            places[str(task.key)] = place.describe()
+            places[str(task.key)] = places[str(part.key)] = place.describe()
             tasks.append(task)
         return _summed(job, shared, tasks, places, self.client, self.names[0])
 
@@ -111,7 +113,7 @@ class ClusterBatches:
     def map_reduce(self, job: Pass) -> PassResult:
         """Make a pass on the workers, a task per row group."""
         dask = _module("dask")
-        shared = dask.delayed(job, traverse=False)
+        shared = _shared(job)
         tasks, places = [], {}
         for piece in self.files.pieces():
             place = Place(part=piece.row_groups[0] + 1, kind="row_group", file=piece.name)
@@ -155,18 +157,31 @@ def on_cluster(source: object, client: Any = None) -> Batches:
     raise SpecificationError(text("sources.not_on_cluster", kind=type(source).__name__))
 
 
-def _of_frame(job: Pass, frame: pd.DataFrame, place: Place) -> PassResult:
+def _shared(job: Pass) -> Any:
+    """Return the job for the tasks: in each of them where it is small, else as a task of its own.
+
+    A job of its own is one more thing that a dying worker can take along.
+    """
+    packed = pickle.dumps(job, protocol=pickle.HIGHEST_PROTOCOL)
+    small = len(packed) <= _SMALL
+    return packed if small else _module("dask").delayed(packed, traverse=False)
+
+
+def _of_frame(packed: bytes, frame: pd.DataFrame, place: Place) -> PassResult:
+    job: Pass = pickle.loads(packed)
     return job.one([to_chunk(frame, job.columns, place)])
 
 
-def _of_piece(job: Pass, piece: ParquetPiece, rows: int) -> PassResult:
+def _of_piece(packed: bytes, piece: ParquetPiece, rows: int) -> PassResult:
+    job: Pass = pickle.loads(packed)
     result = job.start()
     for chunk in piece.chunks(job.columns, rows):
         job.add(result, chunk)
     return job.close(result)
 
 
-def _merged(job: Pass, results: list[PassResult]) -> PassResult:
+def _merged(packed: bytes, results: list[PassResult]) -> PassResult:
+    job: Pass = pickle.loads(packed)
     return job.merge(results)
 
 
@@ -181,10 +196,11 @@ def _summed(
     """Merge the tasks' results in a tree on the workers and return the sum."""
     dask = _module("dask")
     while len(tasks) > 1:
-        tasks = [
-            dask.delayed(_merged)(shared, tasks[k : k + _FAN_IN])
-            for k in range(0, len(tasks), _FAN_IN)
-        ]
+        groups = [tasks[k : k + _FAN_IN] for k in range(0, len(tasks), _FAN_IN)]
+        tasks = [dask.delayed(_merged)(shared, group) for group in groups]
+        for task, group in zip(tasks, groups, strict=True):
+            first, last = places[str(group[0].key)], places[str(group[-1].key)]
+            places[str(task.key)] = Bilingual(f"{first.en} … {last.en}", f"{first.ru} … {last.ru}")
     if not tasks:
         return job.close(job.start())
     result: PassResult = _computed(tasks[0], client, places, Bilingual(source, source))
