@@ -39,6 +39,8 @@ class Parts:
         Terms whose coefficient differs between schools.
     outer : tuple of str
         Levels above the school.
+    drift : {"", "ar1", "unstructured"}
+        How the years' effects hang together; empty where they are independent.
     """
 
     years: bool
@@ -46,6 +48,7 @@ class Parts:
     cells: bool
     slopes: tuple[str, ...]
     outer: tuple[str, ...]
+    drift: str = ""
 
 
 def random_parts(va: Any) -> Parts:
@@ -59,13 +62,22 @@ def random_parts(va: Any) -> Parts:
     if mine.empty and names:  # the school's level goes by another name, the last one
         mine = table[table["group"].astype(str) == names[-1]]
         outer = [name for name in outer if name != names[-1]]
-    terms = [str(t) for t in mine["term"] if str(t) not in ("Intercept", "", "1", "log_spread")]
+    by_year = f"{getattr(va, 'time', None)}="
+    drift = "unstructured" if mine["term"].astype(str).str.startswith(by_year).any() else ""
+    if (table["term"].astype(str) == "ar1").any():
+        drift = "ar1"
+    terms = [
+        t
+        for t in mine["term"].astype(str)
+        if t not in ("Intercept", "", "1", "log_spread") and by_year not in t and " × " not in t
+    ]
     return Parts(
         years=getattr(va, "time", None) is not None,
         procedures="school_procedure" in kinds.values(),
         cells="cell" in kinds.values(),
         slopes=tuple(terms),
         outer=tuple(outer),
+        drift=drift,
     )
 
 

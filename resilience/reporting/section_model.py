@@ -49,7 +49,10 @@ def write_model(draft: Draft, material: Material) -> None:
             )
         )
         draft.say("model_symbols", table=fixed)
-    if parts.years:
+    if parts.drift:
+        variance = draft.ref("table", "variance")
+        draft.say(f"model_drift_{parts.drift}", symbol=Markup("$v_{jt}$"), table=variance)
+    elif parts.years:
         draft.say("model_year", symbol=Markup("$v_{jt}$"))
     if parts.procedures:
         draft.say("model_procedure", symbol=Markup("$w_{jp}$"))
@@ -82,7 +85,7 @@ def write_effects(draft: Draft, material: Material) -> None:
     parts, level = random_parts(va), f"{100 * va.level:g} %"
     draft.heading("effects")
     # with several procedures the precision has no short formula: it is named in words
-    closed = not (of_marks(va) or parts.procedures)
+    closed = not (of_marks(va) or parts.procedures or parts.drift)
     draft.say("effects_reliability_marks" if of_marks(va) else "effects_reliability")
     precision = formulas.information(years=parts.years, known_size=known_size(va))
     draft.formula(
