@@ -130,15 +130,14 @@ def level_moments(
     """
     cells = schools if cells is None else cells
     n, K = len(values), int(cells.max()) + 1
-    sums = _by_unit(cells, K)
     size = np.bincount(cells).astype(float)
     parent = np.zeros(K, dtype=np.int64)
     parent[cells] = schools
     centre = values.mean(axis=0)
     moved = values - centre
-    means = (sums @ moved) / size[:, None]
+    means = _sums(cells, K, moved) / size[:, None]
     around = moved - means[cells]
-    mean_errors = (sums @ errors) / size[:, None]
+    mean_errors = _sums(cells, K, errors) / size[:, None]
     # an error counts 1 − 1/n in the squares within its cell
     error = (mean_errors * (size - 1.0)[:, None]).sum(axis=0) / (n - K)
     within = around.T @ around / (n - K) - np.diag(error)
@@ -190,13 +189,13 @@ def calibrate(
     gap = values - moments.mean
     counts = sparse.csr_matrix((np.ones(len(code)), (cells, code)), shape=(K, len(kinds)))
     P = np.asarray(counts @ weight.reshape(len(kinds), -1)).reshape(K, q, q)
-    r = np.asarray(_by_unit(cells, K) @ _row_products(weight, code, gap))
+    r = _sums(cells, K, _row_products(weight, code, gap))
     parent = np.zeros(K, dtype=np.int64)
     parent[cells] = schools
     found = _cell_effects(P, r, parent, moments)
     pupils = found[cells] + _row_products(within @ weight, code, gap - found[cells])
     exact = (errors == 0.0).all(axis=0)
-    at_cell = np.where(moments.constant, np.asarray(_mean_of(gap, cells, K)), found)
+    at_cell = np.where(moments.constant, _mean_of(gap, cells, K), found)
     return Calibrated(
         pupils=np.where(exact, values, pupils + moments.mean), cells=at_cell + moments.mean
     )
@@ -207,10 +206,9 @@ def _cell_effects(P: Floats, r: Floats, parent: Ints, moments: Moments) -> Float
     S, C = moments.between, moments.years
     eye = np.eye(len(S))
     both = np.linalg.solve(eye + P @ C, np.concatenate([P, r[:, :, None]], axis=2))
-    of_school = _by_unit(parent, int(parent.max()) + 1)
-    J = of_school.shape[0]
-    precision = np.asarray(of_school @ both[:, :, :-1].reshape(len(P), -1)).reshape(J, *S.shape)
-    pull = np.asarray(of_school @ both[:, :, -1])
+    J = int(parent.max()) + 1
+    precision = _sums(parent, J, both[:, :, :-1].reshape(len(P), -1)).reshape(J, *S.shape)
+    pull = _sums(parent, J, both[:, :, -1])
     school = np.linalg.solve(eye + precision @ S, pull[:, :, None])[:, :, 0] @ S
     own = both[:, :, -1] - np.einsum("kab,kb->ka", both[:, :, :-1], school[parent])
     return np.asarray(school[parent] + own @ C)
@@ -233,20 +231,21 @@ class _Noise:
 def _spread(means: Floats, weights: Floats, parent: Ints) -> Floats:
     """Return weighted squares of means around those of their parents, shape (q, q)."""
     total = np.bincount(parent, weights)
-    sums = _by_unit(parent, len(total)) @ (weights[:, None] * means)
+    sums = _sums(parent, len(total), weights[:, None] * means)
     gap = means - (sums / total[:, None])[parent]
     return np.asarray((gap * weights[:, None]).T @ gap)
 
 
 def _mean_of(values: Floats, cells: Ints, n_cells: int) -> Floats:
-    sums = _by_unit(cells, n_cells) @ values
-    return np.asarray(sums / np.bincount(cells, minlength=n_cells)[:, None])
+    return np.asarray(
+        _sums(cells, n_cells, values) / np.bincount(cells, minlength=n_cells)[:, None]
+    )
 
 
-def _by_unit(codes: Ints, n_units: int) -> sparse.csr_matrix:
-    """Return the indicator of units, shape (n_units, n): its product sums rows."""
-    n = len(codes)
-    return sparse.csr_matrix((np.ones(n), (codes, np.arange(n))), shape=(n_units, n))
+def _sums(codes: Ints, n_units: int, values: Floats) -> Floats:
+    """Return the sums of the rows of each unit, shape (n_units, columns)."""
+    columns = [np.bincount(codes, column, minlength=n_units) for column in values.T]
+    return np.column_stack(columns)
 
 
 def _distinct(rows: Floats) -> tuple[Floats, Ints]:
