@@ -63,17 +63,17 @@ def spread_of(values):
 
 @pytest.fixture(scope="module")
 def replicates():
-    """Both models on 100 regions of 60 schools with ten pupils who sat both subjects."""
+    """Both models on 60 regions of 60 schools with ten pupils who sat both subjects."""
     rng = np.random.default_rng(20)
     with threadpool_limits(limits=1):
-        drawn = [draw(rng) for _ in range(100)]
+        drawn = [draw(rng) for _ in range(60)]
         return [(fit(d, linked=True), fit(d, linked=False)) for d in drawn]
 
 
 def test_covariances_of_schools_and_of_pupils_are_recovered(replicates):
     schools, error = spread_of([linked.levels[0].covariance for linked, _ in replicates])
     # REML is unbiased but for the bound at a correlation of one, which 60 schools seldom touch:
-    # three standard errors of the mean of 100 regions
+    # three standard errors of the mean of 60 regions
     assert (np.abs(schools - OMEGA) < 3 * error).all()
     residual, error = spread_of([linked.residual_covariance for linked, _ in replicates])
     assert (np.abs(residual - SIGMA) < 3 * error).all()
@@ -87,7 +87,7 @@ def test_without_the_pupil_key_its_covariance_goes_into_the_schools(replicates):
     # with n pupils per school who sat both subjects the schools' covariance is Σ₁₂/n too high
     expected = OMEGA[0, 1] + SIGMA[0, 1] / N_PUPILS
     assert abs(mean - expected) < 3 * error
-    assert mean - OMEGA[0, 1] > 10 * error
+    assert mean - OMEGA[0, 1] > 6 * error
     # the variances of schools and of pupils do not suffer
     own, error = spread_of([np.diag(apart.levels[0].covariance) for _, apart in replicates])
     assert (np.abs(own - np.diag(OMEGA)) < 3 * error).all()
@@ -119,7 +119,7 @@ def test_intervals_of_subjects_and_of_their_mean_cover(replicates):
 
 def test_pupils_who_sat_one_subject_only_do_not_bias():
     rng = np.random.default_rng(4)
-    fits = [fit(draw(rng, n_pupils=10, sat=0.6), linked=True) for _ in range(40)]
+    fits = [fit(draw(rng, n_pupils=10, sat=0.6), linked=True) for _ in range(25)]
     schools, error = spread_of([f.levels[0].covariance for f in fits])
     assert (np.abs(schools - OMEGA) < 3 * error).all()
     residual, error = spread_of([f.residual_covariance for f in fits])
