@@ -34,6 +34,7 @@ __all__ = ["NaturalCriterion", "ProfileInterval", "profile_intervals"]
 
 Floats = NDArray[np.float64]
 
+_CLOSE = 1e-6  # of the root of the rise: a millionth of a standard error of the limit
 _STEP = 1e-5  # of a difference, in standard errors
 _TINY = 1e-3  # share of an estimate that stands for zero: the profile moves by its square
 
@@ -80,7 +81,8 @@ class ProfileInterval:
     group, name : str
         Level, and name of the standard deviation or correlation.
     estimate, low, high : float
-        In own units; NaN where the parameter means nothing (a correlation without a variance).
+        In own units; NaN where the parameter means nothing (a correlation without a variance), and
+        for a limit on the way to which no search ended well.
     """
 
     group: str
@@ -150,12 +152,50 @@ class _Surface:
         return np.append(found, np.sqrt(0.5 / self.criterion.denominator))
 
     @cached_property
+    def turn(self) -> Floats:
+        """Map from x to distances: near an optimum inside the bounds the rise is then x'x."""
+        free = [low in (0.0, None) and high is None for low, high in self._limits]
+        n = len(self.centre)
+        if not all(free) or np.any(self._at_bound):
+            return np.diag(self.scale)
+        # an SD below zero stands for the same covariance as above, so that no bound is needed
+        rows = []
+        for k in range(n):
+            step = np.zeros(n)
+            step[k] = 1e-3 * self.scale[k]
+            up, down = (self._at(self.centre + s * step)[1] for s in (1.0, -1.0))
+            rows.append((up - down) / (2.0 * step[k]))
+        H = np.array(rows)
+        half = 0.25 * (H + H.T)
+        spread = 1.0 / self.scale
+        if np.linalg.eigvalsh(half / np.outer(spread, spread))[0] <= 1e-3:
+            return np.diag(self.scale)
+        return np.asarray(np.linalg.inv(np.linalg.cholesky(half)).T)
+
+    @property
+    def _limits(self) -> Sequence[tuple[float | None, float | None]]:
+        return self.criterion.objective.bounds
+
+    @property
+    def _at_bound(self) -> NDArray[np.bool_]:
+        """Parameters within half a standard error of a bound."""
+        found = [
+            (low is not None and middle - low < 0.5 * unit)
+            or (high is not None and high - middle < 0.5 * unit)
+            for (low, high), middle, unit in zip(
+                self._limits, self.centre, self.scale, strict=False
+            )
+        ]
+        return np.array(found, dtype=bool)
+
+    @cached_property
     def bounds(self) -> list[tuple[float | None, float | None]]:
-        """Bounds of x; a standard deviation may pass through zero, where it changes its sign."""
-        own = []
-        for (low, high), middle, unit in zip(
-            self.criterion.objective.bounds, self.centre, self.scale, strict=False
-        ):
+        """Bounds of x; none where x mixes the parameters."""
+        n = len(self.centre)
+        if np.count_nonzero(self.turn - np.diag(np.diag(self.turn))):
+            return [(None, None)] * n
+        own: list[tuple[float | None, float | None]] = []
+        for (low, high), middle, unit in zip(self._limits, self.centre, self.scale, strict=False):
             own.append(
                 (
                     None if low is None else (low - middle) / unit,
@@ -166,18 +206,23 @@ class _Surface:
 
     def point(self, x: Floats) -> tuple[Floats, float]:
         """Return theta and sigma."""
-        at = self.centre + x * self.scale
+        at = self.centre + self.turn @ x
         return at[:-1], float(np.exp(at[-1]))
 
     def value(self, x: Floats) -> tuple[float, Floats]:
         """Return the criterion above its least value, and its gradient in x."""
-        theta, sigma = self.point(x)
+        value, gradient = self._at(self.centre + self.turn @ x)
+        return value, gradient @ self.turn
+
+    def _at(self, at: Floats) -> tuple[float, Floats]:
+        """Return the same over (theta, log sigma)."""
+        theta, sigma = at[:-1], float(np.exp(at[-1]))
         f, slope, own, own_slope = self._profiled(theta)
         m = self.criterion.denominator
         ratio = (own / sigma) ** 2
         value = f - self.least + m * (ratio - 1.0 - np.log(ratio))
         gradient = np.append(slope + 2.0 * m * (ratio - 1.0) * own_slope, -2.0 * m * (ratio - 1.0))
-        return float(value), gradient * self.scale
+        return float(value), gradient
 
     def _profiled(self, theta: Floats) -> tuple[float, Floats, float, Floats]:
         """Return f, its gradient, the best sigma, and the gradient of its logarithm."""
@@ -230,7 +275,9 @@ class _Profile:
     surface: _Surface
     k: int
     unit: float  # a standard error or so of the parameter
-    last: Floats
+    estimate: float
+    at: float  # last value of the parameter
+    last: Floats  # where the criterion is least there
 
     def root(self, c: float) -> float:
         """Return the square root of the criterion's rise where the parameter is ``c``."""
@@ -241,7 +288,8 @@ class _Profile:
             "jac": lambda x: surface.rate(x, k) / unit,
         }
         best = np.inf
-        for start in (self.last, surface.inside, 0.5 * (self.last + surface.inside)):
+        ahead = self.last * ((c - self.estimate) / (self.at - self.estimate))
+        for start in (ahead, surface.inside, 0.5 * (self.last + surface.inside)):
             found = optimize.minimize(
                 surface.value,
                 start,
@@ -249,11 +297,12 @@ class _Profile:
                 method="SLSQP",
                 bounds=surface.bounds,
                 constraints=constraint,
-                options={"ftol": max(1e-9, 1e-13 * abs(surface.least)), "maxiter": 200},
+                options={"ftol": max(1e-8, 1e-13 * abs(surface.least)), "maxiter": 200},
             )
             held = abs(surface.parameter(found.x, k) - c) <= 1e-6 * unit
             if held and found.fun < best:
-                best, self.last = float(found.fun), np.asarray(found.x, dtype=float)
+                best, self.at = float(found.fun), c
+                self.last = np.asarray(found.x, dtype=float)
             if held and found.success:
                 break
         return float(np.sqrt(max(best, 0.0)))
@@ -275,22 +324,56 @@ def _interval(surface: _Surface, k: int, group: str, name: str, z: float) -> Pro
 
 def _limit(surface: _Surface, k: int, estimate: float, unit: float, z: float, end: float) -> float:
     """Return where the profile crosses z on the way from the estimate to an end of the range."""
-    profile = _Profile(surface=surface, k=k, unit=unit, last=surface.inside)
     side = np.sign(end - estimate)
     if side == 0 or abs(end - estimate) < 1e-6 * max(1.0, abs(end) if np.isfinite(end) else 1.0):
         return end
-    inside, outside = estimate, estimate + side * z * unit
-    for _ in range(40):
-        if np.isfinite(end) and abs(outside - estimate) >= (1.0 - _TINY) * abs(end - estimate):
-            outside = end - _TINY * (end - estimate)
-            if profile.root(outside) < z:
-                return end
-            break
-        if profile.root(outside) >= z:
-            break
-        inside, outside = outside, estimate + 1.6 * (outside - estimate)
-    return float(
-        optimize.brentq(
-            lambda c: profile.root(c) - z, inside, outside, xtol=1e-6 * unit, rtol=1e-12
-        )
+    rate = surface.rate(surface.inside, k)
+    ahead = rate / max(float(rate @ rate), 1e-300) * side * unit
+    profile = _Profile(
+        surface=surface,
+        k=k,
+        unit=unit,
+        estimate=estimate,
+        at=estimate + side * unit,
+        last=surface.inside + ahead if surface.inside.any() else ahead,
     )
+    last = end - _TINY * (end - estimate)  # an end stands for itself at a small distance
+    inside, low = estimate, 0.0
+    outside = estimate + side * z * unit
+    for _ in range(60):
+        beyond = np.isfinite(end) and abs(outside - estimate) >= abs(last - estimate)
+        outside = last if beyond else outside
+        rise = profile.root(outside)
+        if not np.isfinite(rise):
+            return float("nan")
+        if abs(rise - z) <= _CLOSE:
+            return float(outside)
+        if rise > z:
+            break
+        if beyond:
+            return end
+        inside, low = outside, rise
+        # the root of the rise is nearly linear in the parameter
+        outside = estimate + (outside - estimate) * min(1.05 * z / max(rise, 1e-3 * z), 2.0)
+    return _crossing(profile, z, (inside, low), (outside, rise))
+
+
+def _crossing(
+    profile: _Profile, z: float, below: tuple[float, float], above: tuple[float, float]
+) -> float:
+    """Return where the root of the rise is z: secants inside a bracket (regula falsi, Illinois)."""
+    (a, fa), (b, fb) = (below[0], below[1] - z), (above[0], above[1] - z)
+    middle, kept = b, 0
+    for _ in range(60):
+        middle = (a * fb - b * fa) / (fb - fa)
+        value = profile.root(middle) - z
+        if not np.isfinite(value):
+            return float("nan")
+        if abs(value) <= _CLOSE or abs(b - a) <= 1e-9 * profile.unit:
+            break
+        if value < 0:
+            a, fa, fb = middle, value, fb * (0.5 if kept < 0 else 1.0)
+        else:
+            b, fb, fa = middle, value, fa * (0.5 if kept > 0 else 1.0)
+        kept = -1 if value < 0 else 1
+    return float(middle)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 import pandas as pd
 
-from resilience.errors import DataError, SpecificationError
+from resilience.errors import DataError, SpecificationError, WeakDataWarning
 from resilience.i18n import text
 from resilience.stats.crossed_products import CrossedProducts
 from resilience.stats.crossproducts import CrossProducts
@@ -182,6 +183,11 @@ class Refits:
             ``group term component estimate conf_low conf_high interval_method``; a standard
             deviation that may be zero has the lower end 0.
 
+        Warns
+        -----
+        WeakDataWarning
+            If the profile of a parameter could not be followed to a limit, which is then missing.
+
         References
         ----------
         VenzonMoolgavkar1988; DavisonHinkley1997.
@@ -195,10 +201,19 @@ class Refits:
             found = found[found["component"] != "coefficient"]
             kept = ["group", "term", "component", "estimate", "conf_low", "conf_high"]
             return found[kept].assign(interval_method=method).reset_index(drop=True)
+        found_limits = profile_intervals(natural_criterion(self.cross, self.mixed), level=level)
         rows = [
             (one.group, *part_of_name(one.name), one.estimate, one.low, one.high, method)
-            for one in profile_intervals(natural_criterion(self.cross, self.mixed), level=level)
+            for one in found_limits
         ]
+        lost = [
+            f"{one.group} {one.name}"
+            for one in found_limits
+            if np.isnan(one.low + one.high) and not np.isnan(one.estimate)
+        ]
+        if lost:
+            words = text("refits.lost_limits", parameters="; ".join(lost))
+            warnings.warn(WeakDataWarning(words), stacklevel=2)
         names = ["group", "term", "component", "estimate", "conf_low", "conf_high"]
         return pd.DataFrame(rows, columns=[*names, "interval_method"])
 

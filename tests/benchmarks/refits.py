@@ -2,8 +2,8 @@
 
 Run ``python tests/benchmarks/refits.py`` for 100,000 pupils in 2,000 schools and add ``--large``
 for 1,000,000 in 40,000.  A random slope, ten covariates, unsorted rows, skewed sizes of schools
-with schools of one pupil.  Times are seconds of CPU on one thread, so that other work on the machine
-does not count; with ``--jobs`` above 1 the bootstraps are timed by the wall clock.
+with schools of one pupil.  Times are seconds of CPU on one thread, so that other work does not
+count; with ``--jobs`` above 1 the bootstraps are timed by the wall clock.
 """
 
 from __future__ import annotations
