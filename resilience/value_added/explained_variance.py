@@ -64,19 +64,21 @@ class Fitted(Protocol):
         """School column."""
 
 
-def explained_variance_table(results: Fitted) -> pd.DataFrame:
+def explained_variance_table(results: Fitted, *, null: bool = True) -> pd.DataFrame:
     """Return ``definition group variance_explained reference basis``, a row per definition.
 
     Parameters
     ----------
     results : ValueAddedResults
         A fit.
+    null : bool
+        Whether the definitions against a constant, which need a fit of their own, are wanted.
 
     References
     ----------
     NakagawaSchielzeth2013; Johnson2014; RaudenbushBryk2002; SnijdersBosker1994.
     """
-    rows = [*_of_the_whole(results), *_against_null(results)]
+    rows = [*_of_the_whole(results), *(_against_null(results) if null else [])]
     names = ["definition", "group", "variance_explained", "reference", "basis"]
     table = pd.DataFrame(rows, columns=names).astype({"variance_explained": float})
     for k in (0, 4):  # a column of strings would keep the English wording alone

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 from threadpoolctl import threadpool_limits
@@ -30,6 +30,9 @@ from resilience.value_added.sources import (
     pupil_table,
 )
 from resilience.value_added.specification import Intake, Structure
+
+if TYPE_CHECKING:
+    from resilience.value_added.compare import ComparisonResults
 
 __all__ = ["ValueAddedModel", "check_keys"]
 
@@ -220,6 +223,22 @@ class ValueAddedModel:
         if drift is not None:
             drift.warn()
         return results
+
+    @staticmethod
+    def compare(
+        specs: Mapping[str, ValueAddedModel | str],
+        data: pd.DataFrame,
+        *,
+        method: Literal["reml", "ml"] = "reml",
+        random_state: int | None = None,
+    ) -> ComparisonResults:
+        """Fit specifications to their common complete rows and set them side by side.
+
+        See `resilience.value_added.compare.compare_specifications`.
+        """
+        from resilience.value_added.compare import compare_specifications
+
+        return compare_specifications(specs, data, method=method, random_state=random_state)
 
     @property
     def groups(self) -> list[str]:

@@ -1,7 +1,9 @@
-"""Many specifications of one model from a single pass over the pupils.
+"""Many specifications from a single pass over the pupils.
 
 The columns of all formulas and all outcomes stand side by side in one set of cross-products, year
-by year; each specification is a sub-block of the sum of its years.
+by year; each specification is a sub-block of the sum of its years.  Specifications may differ in
+formula, slopes, nested levels and covariance structures: levels that one of them lacks are left out
+of its sub-block.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from resilience.validation import check_columns, check_not_empty, check_numeric,
 from resilience.value_added.model import ValueAddedModel, check_keys
 from resilience.value_added.preparation import Prepared, prepare
 from resilience.value_added.results import ValueAddedResults
+from resilience.value_added.shared_levels import by_label
 from resilience.value_added.specification import Intake, Structure
 
 if TYPE_CHECKING:
@@ -72,7 +75,9 @@ class SharedPass:
     Attributes
     ----------
     model : ValueAddedModel
-        Groups, slopes, years, intake and structure of all specifications.
+        Groups, slopes, years, intake and structure of all specifications together.
+    models : dict of {key: ValueAddedModel}
+        The specifications.
     n_rows, n_dropped : int
         Rows that every specification can use, and rows with a gap in a column of any of them.
     errors : dict of {key: ResilienceError}
@@ -80,12 +85,13 @@ class SharedPass:
     """
 
     model: ValueAddedModel
+    models: dict[str, ValueAddedModel]
     n_rows: int
     n_dropped: int
     errors: dict[str, ResilienceError]
     _entries: dict[str, _Entry]
     _years: dict[int, CrossProducts]
-    _labels: tuple[NDArray[np.object_], ...]
+    _labels: dict[str, NDArray[np.object_]]
     _windows: dict[tuple[int, ...], CrossProducts] = field(default_factory=dict)
 
     @classmethod
@@ -119,6 +125,32 @@ class SharedPass:
         DataError, SpecificationError
             If keys or levels break a rule; what concerns one formula alone goes to ``errors``.
         """
+        models = {key: replace(model, formula=formula) for key, formula in formulas.items()}
+        return cls.read_models(model, data, models, years=years)
+
+    @classmethod
+    def read_models(
+        cls,
+        model: ValueAddedModel,
+        data: pd.DataFrame,
+        models: Mapping[str, ValueAddedModel],
+        *,
+        years: str | None = None,
+    ) -> SharedPass:
+        """Make one pass for models that differ in more than the formula.
+
+        Parameters
+        ----------
+        model : ValueAddedModel
+            What `common_model` returned for the models; its formula is not used.
+        data : DataFrame
+            One row per pupil (and subject, and year).
+        models : mapping of {key: ValueAddedModel}
+            Specifications.
+        years : str, optional
+            Column of the years that windows choose from.
+        """
+        formulas = {key: own.formula for key, own in models.items()}
         groups = model.groups
         intake, structure = model.intake or Intake(), model.structure or Structure()
         keys = [*groups, *(c for c in (model.time, structure.weights, structure.unit) if c)]
@@ -127,19 +159,22 @@ class SharedPass:
         check_columns(data, [*keys, *intake.composition, *intake.standardize_by], table="data")
         rows = _complete(data, formulas, intake, keys)
         check_keys(rows, groups, model.time, structure)
-        columns, slopes = _Columns(), _slope_terms(model, groups)
+        columns = _Columns()
         entries: dict[str, _Entry] = {}
         errors: dict[str, ResilienceError] = {}
         learnt: dict[str, tuple[Floats, ModelSpec]] = {}
         outcomes: dict[str, str] = {}
         for key, formula in formulas.items():
             try:
+                slopes = _slope_terms(models[key])
                 entries[key] = _entry(model, rows, formula, columns, learnt, outcomes, slopes)
             except ResilienceError as error:
                 errors[key] = error
-        crosses, labels = _pass(model, rows, columns, entries, years, groups)
+        slopes_of = {key: models[key] for key in entries}
+        crosses, labels = _pass(model, rows, columns, entries, years, slopes_of)
         return cls(
             model=model,
+            models=dict(models),
             n_rows=len(rows),
             n_dropped=len(data) - len(rows),
             errors=errors,
@@ -177,7 +212,7 @@ class SharedPass:
         """
         if key in self.errors:
             raise self.errors[key]
-        entry, model = self._entries[key], self.model
+        entry, model = self._entries[key], self.models[key]
         chosen = tuple(sorted(window)) if window is not None else tuple(self._years)
         cross = self._of_window(chosen)
         if model.time is not None and len(chosen) == 1 and len(self._years) > 1:
@@ -185,17 +220,19 @@ class SharedPass:
         levels: dict[str, Sequence[str]] = {
             level.name: [ONES, *(entry.places[s] for s in level.slopes)] for level in model.levels
         }
-        terms = _independent(cross, entry)
+        terms = entry.terms if window is None else _independent(cross, entry)
         covariates = [t for t in terms if t != ONES]
         sub = cross.subset_columns(
             [*(entry.places[t] for t in covariates), entry.outcome_place], random=levels
         )
+        if len(sub.levels) < len(cross.levels):
+            sub = by_label(sub)
         sub = replace(
             sub,
             columns=(ONES, *covariates, entry.outcome),
             levels=tuple(
-                replace(v, labels=own[v.labels.astype(np.int64)])
-                for v, own in zip(sub.levels, self._labels, strict=False)
+                replace(v, labels=self._labels[v.name][v.labels.astype(np.int64)])
+                for v in sub.levels
             ),
         )
         design = Design(
@@ -243,7 +280,7 @@ def _complete(
     return rows.reset_index(drop=True)
 
 
-def _slope_terms(model: ValueAddedModel, groups: list[str]) -> list[str]:
+def _slope_terms(model: ValueAddedModel) -> list[str]:
     return [term for level in model.levels for term in level.slopes]
 
 
@@ -294,19 +331,25 @@ def _pass(
     columns: _Columns,
     entries: dict[str, _Entry],
     years: str | None,
-    groups: list[str],
-) -> tuple[dict[int, CrossProducts], tuple[NDArray[np.object_], ...]]:
+    models: Mapping[str, ValueAddedModel],
+) -> tuple[dict[int, CrossProducts], dict[str, NDArray[np.object_]]]:
     """Make the cross-products of every year in one pass; groups bear codes until they are used."""
     if not entries:
-        return {}, ()
+        return {}, {}
     data = np.column_stack(columns.values)
     structure = model.structure or Structure()
-    levels, labels = [], []
+    levels, labels = [], {}
     for level in model.levels:
         codes, uniques = pd.factorize(rows[level.column], sort=True)
-        places = {e.places[s]: None for s in level.slopes for e in entries.values()}
+        places = {
+            entries[key].places[s]: None
+            for key, own in models.items()
+            for v in own.levels
+            if v.name == level.name
+            for s in v.slopes
+        }
         levels.append((level.name, codes, [ONES, *places]))
-        labels.append(np.asarray(uniques, dtype=object))
+        labels[level.name] = np.asarray(uniques, dtype=object)
     weights = None if structure.weights is None else rows[structure.weights].to_numpy(dtype=float)
     centre = data.mean(axis=0)
     spread = data.std(axis=0)
@@ -326,7 +369,7 @@ def _pass(
             centre=centre,
             scale=scale,
         )
-    return found, tuple(labels)
+    return found, labels
 
 
 def _independent(cross: CrossProducts, entry: _Entry) -> tuple[str, ...]:
