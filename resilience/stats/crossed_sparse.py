@@ -333,6 +333,9 @@ def check_memory(products: CrossedProducts, limit: int = MEMORY_LIMIT) -> None:
 def sparse_system(products: CrossedProducts) -> SparseSystem | None:
     """Return the sparse system, or None where its factor would fill up."""
     system = SparseSystem(products=products, eliminated=eliminated_factor(products))
+    # pairs fall on one place several times over, but hardly five times on average
+    if system.n_pairs > 5 * _NEIGHBOURS_UP_TO * system.size:
+        return None
     if system.pattern.nnz > _NEIGHBOURS_UP_TO * system.size:
         return None
     try:

@@ -72,7 +72,7 @@ def complement_bytes(products: CrossedProducts) -> int:
 class Pairs:
     """Pairs of entries of units of the eliminated factor: where they add to, and by what."""
 
-    place: Places  # row · K + column of the complement, column ≤ row
+    place: Places  # row · K + column of the complement, row ≤ column
     cell: Codes  # (unit · q + term) · q + term
     value: Floats
 
@@ -114,7 +114,7 @@ class Reduced:
         if not len(self.lower):
             return self.lower
         found, _ = lapack.dpotri(self.lower, lower=1)
-        return _mirrored(found)
+        return _mirrored(found.T)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -210,14 +210,17 @@ class CrossedSystem:
 
     @cached_property
     def _kept_pairs(self) -> tuple[Pairs, ...] | None:
-        n_entries = self._entries_per_unit()
-        if int((n_entries * (n_entries + 1) // 2).sum()) > _PAIRS_KEPT:
-            return None
-        return tuple(self._made_pairs())
+        return None if self.n_pairs > _PAIRS_KEPT else tuple(self._made_pairs())
 
     def pairs(self) -> Iterator[Pairs]:
         """Yield all pairs in blocks of units; kept where they fit, else made anew."""
         yield from self._kept_pairs if self._kept_pairs is not None else self._made_pairs()
+
+    @cached_property
+    def n_pairs(self) -> int:
+        """Pairs of effects that units of the eliminated factor meet."""
+        n_entries = self._entries_per_unit()
+        return int((n_entries * (n_entries + 1) // 2).sum())
 
     def _entries_per_unit(self) -> NDArray[np.int64]:
         return np.diff(self.across.indptr[:: self.own.shape[1]]).astype(np.int64)
@@ -248,7 +251,7 @@ class CrossedSystem:
         low_at = np.minimum(column[one], column[other])
         cell = (unit[one] * q + term[one]) * q + term[other]
         return Pairs(
-            place=high_at * self.size + low_at,
+            place=low_at * self.size + high_at,
             cell=cell.astype(np.int32),
             # an entry with itself counts half, since both triangles are added in the end
             value=value[one] * value[other] * np.where(one == other, 0.5, 1.0),
@@ -260,7 +263,7 @@ class CrossedSystem:
         S = self.base.toarray()
         if self.eliminated is not None:
             S -= self._taken(gain)
-        A = self.scaled(self.scaled(S, factors).T, factors)
+        A = self.wrapped(S, factors)
         A[np.diag_indices_from(A)] += 1.0
         lower, info = lapack.dpotrf(A.T, lower=1, clean=1, overwrite_a=1) if len(A) else (A, 0)
         if info:
@@ -299,12 +302,13 @@ class CrossedSystem:
         """Return what the units of the eliminated factor take from the complement, full."""
         K = self.size
         weight = gain.ravel()
-        found = np.zeros(K * K)
-        for block in self.pairs():
-            found += np.bincount(
-                block.place, weights=block.value * weight[block.cell], minlength=K * K
-            )
-        square = found.reshape(K, K)
+        sums = (
+            np.bincount(block.place, weights=block.value * weight[block.cell], minlength=K * K)
+            for block in self.pairs()
+        )
+        square: Floats = np.asarray(next(sums), dtype=np.float64).reshape(K, K)
+        for further in sums:
+            square += further.reshape(K, K)
         square[np.diag_indices(K)] *= 2.0
         return _mirrored(square)
 
@@ -335,8 +339,7 @@ class CrossedSystem:
 
     def posterior(self, reduced: Reduced) -> Floats:
         """Return Λ_r A⁻¹ Λ_r', the conditional relative covariance of the effects that stay."""
-        upper = [f.T for f in reduced.factors]
-        return self.scaled(self.scaled(reduced.inverse, upper).T, upper)
+        return self.wrapped(reduced.inverse, [f.T for f in reduced.factors])
 
     def own_posterior(self, posterior: Floats, k: int) -> Floats:
         """Return its diagonal blocks for the units of a factor, shape (n_units, q, q)."""
@@ -356,6 +359,16 @@ class CrossedSystem:
         for k, rows in self.places.items():
             found[rows] = _scaled_rows(matrix[rows], factors[k].T)
         return found
+
+    def wrapped(self, matrix: Floats, factors: Sequence[Floats]) -> Floats:
+        """Return Λ_r' times a symmetric K × K matrix times Λ_r."""
+        if all(len(factors[k]) == 1 for k in self.rest):
+            counts = [self.products.factors[k].n_units for k in self.rest]
+            scale = np.repeat([float(factors[k][0, 0]) for k in self.rest], counts)
+            found: Floats = matrix * scale
+            found *= scale[:, None]
+            return found
+        return self.scaled(self.scaled(matrix, factors).T, factors)
 
     def unit_sums(self, dense: Floats) -> Floats:
         """Return Z_g'Z_r · dense · Z_r'Z_g per unit of the eliminated factor, (n_units, q, q)."""
@@ -379,14 +392,13 @@ def _scaled_rows(rows: Floats, left: Floats) -> Floats:
     return np.asarray((left @ rows.reshape(shape)).reshape(rows.shape))
 
 
-def _mirrored(lower: Floats) -> Floats:
-    """Return the symmetric matrix whose lower triangle is given, block by block of columns."""
-    found = np.array(lower, order="C")
-    n, step = len(found), 512
+def _mirrored(upper: Floats) -> Floats:
+    """Fill in the lower triangle of a symmetric matrix, block by block, and return it."""
+    n, step = len(upper), 256
     for start in range(0, n, step):
         stop = min(start + step, n)
-        corner = np.tril(found[start:stop, start:stop])
-        found[start:stop, start:stop] = corner + np.tril(corner, -1).T
+        corner = np.triu(upper[start:stop, start:stop])
+        upper[start:stop, start:stop] = corner + np.triu(corner, 1).T
         for low in range(stop, n, step):
-            found[start:stop, low : low + step] = found[low : low + step, start:stop].T
-    return found
+            upper[low : low + step, start:stop] = upper[start:stop, low : low + step].T
+    return upper
