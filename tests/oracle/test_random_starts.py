@@ -1,6 +1,6 @@
 """No start leads below the optimum that the engine reports: every structure, every layout.
 
-For each layout the fit is made as usual; then the same search goes out from 20 random points.  The
+For each layout the fit is made as usual; then the same descent goes out from 20 random points.  The
 method specification allows 1e-7 of the criterion, relative, which for these sizes is 1e-4 of a
 deviance: a valley that was missed is deeper.
 """
@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import optimize
 from threadpoolctl import threadpool_limits
 
 from resilience.stats import crossed_fit, mixed, strata_fit
 from resilience.stats.crossed_products import CrossedFactor, CrossedProducts
 from resilience.stats.crossproducts import CrossProducts
-from resilience.stats.search import Search, optimise
+from resilience.stats.search import optimise
 from resilience.stats.strata import StrataProducts
 
 N_STARTS = 20
@@ -41,6 +42,7 @@ def rows(truth: str, seed: int, n: int = 300):
     school = rng.integers(0, 24, size=n)
     d = {
         "school": school,
+        "again": school,  # a second level of the same units
         "town": school % 6,
         "origin": rng.integers(0, 15, size=n),
         "year": rng.choice(YEARS, size=n),
@@ -109,6 +111,10 @@ NESTED = {
     "compound symmetry": ([("school", BY_YEAR)], {"school": "compound_symmetry"}),
     "ar1": ([("school", BY_YEAR)], {"school": "ar1"}),
     "ar1 in towns": ([("town", ["Intercept"]), ("school", BY_YEAR)], {"school": "ar1"}),
+    "what lasts and ar1": (
+        [("school", ["Intercept"]), ("again", BY_YEAR)],
+        {"again": "ar1"},
+    ),
     "unstructured drift": ([("school", BY_YEAR)], {}),
 }
 
@@ -229,9 +235,16 @@ def test_no_random_start_leads_below_the_optimum(layout, truth, monkeypatch):
     rng = np.random.default_rng(seed)
     for _ in range(N_STARTS):
         start = random_start(problem.bounds, rng)
-        search = Search(problem=problem, log=[])
-        _, value, _ = search.descend(start)
-        assert value >= best - slack, (start.tolist(), best - value)
+        # the descent of the search without its last polish, which lowers nothing by 1e-9
+        found = optimize.minimize(
+            problem.value,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=problem.bounds,
+            options={"ftol": 1e-11, "gtol": 1e-6, "maxiter": 500, "maxls": 50},
+        )
+        assert found.fun >= best - slack, (start.tolist(), best - found.fun)
     assert fit.convergence.converged, fit.convergence.message
 
 
