@@ -419,6 +419,25 @@ def test_bad_choices_of_groups(plain, choice, words):
     assert str(raised.value) != raised.value.localized("ru")
 
 
+def test_small_blocks_are_kept_at_the_innermost_level_they_fit(monkeypatch):
+    outer, inner = np.arange(40) // 20, np.arange(40) // 2
+
+    def kept_level() -> str | None:
+        cross = CrossProducts.from_arrays(
+            np.arange(40.0)[:, None] ** 2,
+            np.arange(40.0),
+            columns=["x", "y"],
+            groups=[("outer", outer, ["Intercept"]), ("inner", inner, ["Intercept"])],
+            keep="small",
+        )
+        return None if cross.blocks is None else cross.blocks.level
+
+    each = 8 * 3 * 4 // 2  # bytes of one block of three columns
+    for limit, level in ((20 * each, "inner"), (20 * each - 1, "outer"), (each, None)):
+        monkeypatch.setattr("resilience.stats.product_levels.SMALL", limit)
+        assert kept_level() == level
+
+
 def test_unknown_levels(plain):
     with pytest.raises(rs.SpecificationError, match="class_id"):
         plain.cross.subset_groups("class_id", labels=["1"])
