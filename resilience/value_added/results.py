@@ -229,5 +229,4 @@ class ValueAddedResults(Refits, EffectsResults):
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain Python objects, without the design and the engine's arrays."""
         left_out = ("spec", "mixed", "cross")
-        found = {name: v for name, v in super().to_dict().items() if name not in left_out}
-        return found | {"random_effects": self.random_effects.to_dict(orient="records")}
+        return {name: value for name, value in super().to_dict().items() if name not in left_out}
