@@ -88,12 +88,13 @@ def catalogue_tables(folder: str) -> dict[str, dict[str, Any]]:
 
 
 @cache
-def _texts() -> dict[str, tuple[str, str]]:
-    found: dict[str, tuple[str, str]] = {}
-    for namespace, tables in catalogue_tables("texts").items():
-        for key, wording in tables.items():
-            found[f"{namespace}.{key}"] = (wording["en"], wording["ru"])
-    return found
+def _texts(namespace: str) -> dict[str, tuple[str, str]]:
+    """Return the wordings of one file; a run reads the few files that it speaks from."""
+    file = resources.files("resilience") / "catalogue" / "texts" / f"{namespace}.toml"
+    if not file.is_file():
+        return {}
+    tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    return {key: (wording["en"], wording["ru"]) for key, wording in tables.items()}
 
 
 def text(key: str, /, **values: object) -> Bilingual:
@@ -118,7 +119,8 @@ def text(key: str, /, **values: object) -> Bilingual:
         If the catalogue has no such key.
     """
     try:
-        en, ru = _texts()[key]
+        namespace, _, name = key.partition(".")
+        en, ru = _texts(namespace)[name]
     except KeyError:
         raise SpecificationError(f"no wording {key!r} in the catalogue of texts") from None
     if not values:
@@ -129,4 +131,5 @@ def text(key: str, /, **values: object) -> Bilingual:
 
 def text_keys() -> tuple[str, ...]:
     """Return every key of the catalogue of texts, sorted."""
-    return tuple(sorted(_texts()))
+    tables = catalogue_tables("texts")
+    return tuple(sorted(f"{space}.{key}" for space, own in tables.items() for key in own))

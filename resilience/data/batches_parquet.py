@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,11 @@ class ParquetBatches:
             return [str(c) for c in file.schema_arrow.names]
 
     def chunks(self, columns: Sequence[str]) -> Iterator[Chunk]:
-        """Yield the rows file by file and row group by row group."""
+        """Yield the rows file by file and row group by row group, reading one chunk ahead."""
+        return _ahead(self.peek(columns))
+
+    def peek(self, columns: Sequence[str]) -> Iterator[Chunk]:
+        """Yield the rows without reading ahead."""
         shared = Dictionaries()
         for piece in self.pieces(whole=True):
             yield from piece.chunks(columns, self.rows, shared)
@@ -125,6 +130,18 @@ class ParquetBatches:
             parts = [groups] if whole else [(group,) for group in groups]
             found += [ParquetPiece(path=str(path), name=name, row_groups=p) for p in parts]
         return found
+
+
+def _ahead(chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+    """Yield chunks while a thread reads the next one: decoding and sums share two cores."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        following = pool.submit(next, chunks, None)
+        while True:
+            chunk = following.result()
+            if chunk is None:
+                return
+            following = pool.submit(next, chunks, None)
+            yield chunk
 
 
 def check_names(there: Sequence[str], columns: Sequence[str], name: str) -> None:
