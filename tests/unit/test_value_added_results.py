@@ -466,5 +466,7 @@ def test_printed_summary(result):
     assert "prior_score" in english
     assert "School effect" not in english  # the summary lists terms, not schools
     assert "Контекстуальная добавленная стоимость" in russian
-    assert "," in russian.split("prior_score")[1].splitlines()[0]
+    rows = [line for line in russian.splitlines() if line.strip().startswith("prior_score ")]
+    assert len(rows) == 1  # after the formula, in the table of coefficients
+    assert "," in rows[0]
     assert "<table" in result._repr_html_()
