@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, TypeGuard
 
 import pandas as pd
 
@@ -83,7 +83,6 @@ class Chunk:
     declared: frozenset[str] = frozenset()
 
 
-@runtime_checkable
 class Batches(Protocol):
     """A source of chunks.
 
@@ -348,6 +347,15 @@ def is_dask(source: object) -> bool:
     return type(source).__module__.split(".")[0] in ("dask", "dask_expr")
 
 
+def _is_batches(source: object) -> TypeGuard[Batches]:
+    """Return whether an object has the methods of `Batches`, without touching its properties.
+
+    Looking at ``columns`` of a lazy frame would resolve its schema.
+    """
+    own = type(source)
+    return callable(getattr(own, "chunks", None)) and callable(getattr(own, "columns", None))
+
+
 def open_source(source: object, *, rows: int = ROWS_PER_CHUNK) -> Batches:
     """Return the reader of a source.
 
@@ -365,7 +373,7 @@ def open_source(source: object, *, rows: int = ROWS_PER_CHUNK) -> Batches:
     DataError
         If a path leads to no Parquet file.
     """
-    if isinstance(source, Batches):
+    if _is_batches(source):
         return source
     paths = _paths(source)
     if paths is not None:
@@ -377,10 +385,10 @@ def open_source(source: object, *, rows: int = ROWS_PER_CHUNK) -> Batches:
 
         dask: Batches = DaskBatches(source)
         return dask
-    if callable(source) and not hasattr(source, "columns"):
-        return ChunkBatches(source)
     if _narwhals(source) is not None:
         return FrameBatches(source, rows=rows)
+    if callable(source):
+        return ChunkBatches(source)
     if isinstance(source, Iterable) and not isinstance(source, dict | bytes):
         return ChunkBatches(source)
     raise SpecificationError(text("sources.unknown", kind=type(source).__name__))
