@@ -203,7 +203,11 @@ def read_members(model: ValueAddedModel, data: pd.DataFrame) -> Members | None:
     key = key_columns(model, data) if structure.unit is not None else []
     check_columns(data, key, table="data")
     own = [c for c in used if c is not None and c not in key]
-    return model.members.read(data, key=key if model.members.long else [], used=own)
+    found = model.members.read(data, key=key if model.members.long else [], used=own)
+    if len(found.labels) < 2:
+        level = repr(model.members.level)
+        raise DataError(text("crossed.few_units", group=level, n=len(found.labels)))
+    return found
 
 
 def key_columns(model: ValueAddedModel, data: pd.DataFrame) -> list[str]:

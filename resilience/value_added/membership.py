@@ -145,8 +145,6 @@ class Membership:
                     sum=f"{first:.6g}",
                 )
             )
-        if len(labels) < 2:
-            raise DataError(text("crossed.few_units", group=repr(self.level), n=len(labels)))
         largest = members.codes[np.arange(len(sums)), np.argmax(members.shares, axis=1)]
         frame = members.frame
         frame[self.main] = pd.Series(labels[largest], index=frame.index).infer_objects()

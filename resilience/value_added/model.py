@@ -156,6 +156,7 @@ class ValueAddedModel:
             prepared.formula,
             groups=levels,
             weights=structure.weights,
+            keep="small",
         )
         return self.fit_design(design, prepared, method=method, random_state=random_state)
 
