@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,15 +17,13 @@ from resilience.stats.crossproducts import ONES
 from resilience.stats.mixed import LevelEffects, MixedFit
 from resilience.stats.prediction_errors import EffectErrors
 from resilience.value_added.calibration_error import with_calibration_error
+from resilience.value_added.definition import ModelDefinition
 from resilience.value_added.drift import kept_levels
 from resilience.value_added.effects import coefficient_table, effects_table
+from resilience.value_added.fitted import PupilFit
 from resilience.value_added.preparation import Prepared
 from resilience.value_added.question import infer_question, question_of
-from resilience.value_added.results import ValueAddedResults
 from resilience.value_added.specification import Intake
-
-if TYPE_CHECKING:
-    from resilience.value_added.model import ValueAddedModel
 
 __all__ = [
     "assemble",
@@ -40,21 +39,23 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
+R = TypeVar("R", bound=PupilFit)
 
 
 def assemble(
-    model: ValueAddedModel,
+    model: ModelDefinition,
     fitted: MixedFit,
     design: Design,
     prepared: Prepared,
     *,
+    into: Callable[..., R],
     random_state: int = 0,
-) -> ValueAddedResults:
+) -> R:
     """Return the results of a fit with nested levels.
 
     Parameters
     ----------
-    model : ValueAddedModel
+    model : ModelDefinition
         The specification.
     fitted : MixedFit
         Its levels are the groups from outer to inner and, with years, the cells of schools and
@@ -63,6 +64,8 @@ def assemble(
         The cross-products behind it.
     prepared : Prepared
         What the intake added and dropped.
+    into : type
+        Class of the results.
     random_state : int
         Seed of the draws behind the rank intervals.
     """
@@ -93,7 +96,8 @@ def assemble(
         for term, mean in zip(level.terms, loading_of(design, k), strict=True)
         if term in fitted.terms and term != ONES
     }
-    return ValueAddedResults(
+    return into(
+        definition=model,
         formula=prepared.formula,
         source_formula=model.formula,
         group=groups[-1],

@@ -9,7 +9,7 @@ same rows, and the table says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -22,9 +22,9 @@ from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.results import Results
 from resilience.validation import check_choice, check_columns, check_not_empty
+from resilience.value_added.definition import ModelDefinition
 from resilience.value_added.explained_variance import explained_variance_table
 from resilience.value_added.membership import Membership
-from resilience.value_added.model import ValueAddedModel
 from resilience.value_added.model_tests import incomparable_data, n_parameters
 from resilience.value_added.results import ValueAddedResults
 from resilience.value_added.shared_levels import common_model
@@ -126,8 +126,9 @@ class ComparisonResults(Results):
 
 
 def compare_specifications(
-    specs: Mapping[str, ValueAddedModel | str],
+    specs: Mapping[str, ModelDefinition | str],
     data: pd.DataFrame,
+    fit: Callable[..., ValueAddedResults],
     *,
     method: Literal["reml", "ml"] = "reml",
     random_state: int | None = None,
@@ -136,10 +137,12 @@ def compare_specifications(
 
     Parameters
     ----------
-    specs : mapping of {name: ValueAddedModel or formula}
+    specs : mapping of {name: ModelDefinition or formula}
         Specifications; a formula alone stands for the first model with that formula.
     data : DataFrame
         One row per pupil (and subject, and year).
+    fit : callable
+        How a specification is fitted that shares its pass with no other: `ValueAddedModel.fit`.
     method : {"reml", "ml"}
         Criterion; fixed parts are comparable by AIC and BIC under ``"ml"`` alone.
     random_state : int, optional
@@ -176,7 +179,7 @@ def compare_specifications(
                 if shared is not None:
                     fits[name] = shared.fit(name, method=method, random_state=random_state)
                 else:
-                    fits[name] = model.fit(rows, method=method, random_state=random_state)
+                    fits[name] = fit(model, rows, method=method, random_state=random_state)
             except (DataError, SpecificationError) as error:
                 words = Bilingual(str(error), error.localized("ru"))
                 raise type(error)(text("compare.failed", name=name, reason=words)) from error
@@ -191,11 +194,11 @@ def compare_specifications(
     )
 
 
-def _models(specs: Mapping[str, ValueAddedModel | str]) -> dict[str, ValueAddedModel]:
+def _models(specs: Mapping[str, ModelDefinition | str]) -> dict[str, ModelDefinition]:
     if len(specs) < 2:
         raise SpecificationError(text("compare.too_few", n=len(specs)))
     first = next(iter(specs.values()))
-    if not isinstance(first, ValueAddedModel):
+    if not isinstance(first, ModelDefinition):
         raise SpecificationError(text("compare.first", value=repr(first)))
     return {
         str(name): replace(first, formula=spec) if isinstance(spec, str) else spec
@@ -203,7 +206,7 @@ def _models(specs: Mapping[str, ValueAddedModel | str]) -> dict[str, ValueAddedM
     }
 
 
-def _complete(model: ValueAddedModel, data: pd.DataFrame) -> np.ndarray:
+def _complete(model: ModelDefinition, data: pd.DataFrame) -> np.ndarray:
     """Return the rows that have every value the specification needs."""
     intake, structure = model.intake or Intake(), model.structure or Structure()
     parts = formula_columns(model.formula)
@@ -230,7 +233,7 @@ def _listed(value: object) -> list[str]:
     return [value] if isinstance(value, str) else [str(v) for v in value]  # type: ignore[attr-defined]  # str or a sequence of str
 
 
-def _passes(models: dict[str, ValueAddedModel]) -> list[list[str]]:
+def _passes(models: dict[str, ModelDefinition]) -> list[list[str]]:
     """Return which specifications share a pass, in their order."""
     found: list[list[str]] = []
     for name, model in models.items():

@@ -38,7 +38,7 @@ from resilience.value_added.results import ValueAddedResults
 from resilience.value_added.specification import Intake, Structure
 
 if TYPE_CHECKING:
-    from resilience.value_added.model import ValueAddedModel
+    from resilience.value_added.definition import ModelDefinition
 
 __all__ = ["CrossedLevel", "crossed_levels", "fit_crossed_model"]
 
@@ -70,7 +70,7 @@ class CrossedLevel:
     kind: Literal["tree", "crossed", "members"] = "tree"
 
 
-def crossed_levels(model: ValueAddedModel) -> tuple[list[CrossedLevel], int]:
+def crossed_levels(model: ModelDefinition) -> tuple[list[CrossedLevel], int]:
     """Return the factors of a model and the position of the school among them.
 
     Raises
@@ -112,7 +112,7 @@ def crossed_levels(model: ValueAddedModel) -> tuple[list[CrossedLevel], int]:
 
 
 def fit_crossed_model(
-    model: ValueAddedModel,
+    model: ModelDefinition,
     data: pd.DataFrame,
     *,
     method: Literal["reml", "ml"] = "reml",
@@ -122,7 +122,7 @@ def fit_crossed_model(
 
     Parameters
     ----------
-    model : ValueAddedModel
+    model : ModelDefinition
         The specification.
     data : DataFrame
         One row per pupil (and subject, and year); one per pupil and unit for a long membership.
@@ -188,7 +188,7 @@ def fit_crossed_model(
     )
 
 
-def read_members(model: ValueAddedModel, data: pd.DataFrame) -> Members | None:
+def read_members(model: ModelDefinition, data: pd.DataFrame) -> Members | None:
     """Return pupils' memberships, one row per result, or None where the model has none."""
     if not isinstance(model.members, Membership):
         return None
@@ -210,7 +210,7 @@ def read_members(model: ValueAddedModel, data: pd.DataFrame) -> Members | None:
     return found
 
 
-def key_columns(model: ValueAddedModel, data: pd.DataFrame) -> list[str]:
+def key_columns(model: ModelDefinition, data: pd.DataFrame) -> list[str]:
     """Return the columns that make one result: pupil key, year, subject."""
     unit = (model.structure or Structure()).unit
     assert unit is not None
@@ -232,7 +232,7 @@ def _slopes(
     return {school: _listed(slopes)} if slopes is not None else {}
 
 
-def _main(model: ValueAddedModel) -> str:
+def _main(model: ModelDefinition) -> str:
     assert isinstance(model.members, Membership)
     return model.members.main
 

@@ -21,7 +21,7 @@ from resilience.value_added.results import ValueAddedResults
 from resilience.value_added.specification import Intake
 
 if TYPE_CHECKING:
-    from resilience.value_added.model import ValueAddedModel
+    from resilience.value_added.definition import ModelDefinition
 
 __all__ = ["MembershipResults", "crossed_results"]
 
@@ -30,7 +30,7 @@ Labels = NDArray[np.object_]
 
 
 def crossed_results(
-    model: ValueAddedModel,
+    model: ModelDefinition,
     fitted: CrossedFit,
     products: CrossedProducts,
     design: Design,
@@ -44,7 +44,7 @@ def crossed_results(
 
     Parameters
     ----------
-    model : ValueAddedModel
+    model : ModelDefinition
         The specification.
     fitted : CrossedFit
         Its levels are the factors; with years, the cells of schools and years follow the school.
@@ -82,6 +82,7 @@ def crossed_results(
     others = [k for k in range(len(fitted.levels)) if k not in (school, cells)]
     outer = [(fitted.levels[k], loadings[k]) for k in others]
     common: dict[str, Any] = {
+        "definition": model,
         "formula": prepared.formula,
         "source_formula": model.formula,
         "group": level.name,

@@ -49,7 +49,7 @@ from resilience.value_added.subject_preparation import prepare_subjects
 from resilience.value_added.subject_results import SubjectsResults, joint_results
 
 if TYPE_CHECKING:
-    from resilience.value_added.model import ValueAddedModel
+    from resilience.value_added.definition import ModelDefinition
 
 __all__ = ["JointDesign", "fit_subjects", "joint_design", "subject_levels"]
 
@@ -78,7 +78,7 @@ class JointDesign:
 
 
 def fit_subjects(
-    model: ValueAddedModel,
+    model: ModelDefinition,
     data: pd.DataFrame,
     *,
     method: Literal["reml", "ml"] = "reml",
@@ -88,7 +88,7 @@ def fit_subjects(
 
     Parameters
     ----------
-    model : ValueAddedModel
+    model : ModelDefinition
         The specification.
     data : DataFrame
         One row per pupil and subject (and year).
@@ -137,12 +137,12 @@ def fit_subjects(
     )
 
 
-def joint_design(model: ValueAddedModel, data: pd.DataFrame) -> JointDesign:
+def joint_design(model: ModelDefinition, data: pd.DataFrame) -> JointDesign:
     """Make the pass over the rows behind a joint fit.
 
     Parameters
     ----------
-    model : ValueAddedModel
+    model : ModelDefinition
         A specification with ``Structure.outcome_group``.
     data : DataFrame
         One row per pupil and subject (and year).
@@ -179,7 +179,7 @@ def joint_design(model: ValueAddedModel, data: pd.DataFrame) -> JointDesign:
     return JointDesign(design=design, strata=strata, prepared=prepared)
 
 
-def subject_levels(model: ValueAddedModel) -> tuple[str, list[Level]]:
+def subject_levels(model: ModelDefinition) -> tuple[str, list[Level]]:
     """Return the column of subjects and the levels of the fit, those by subject marked.
 
     Raises

@@ -15,7 +15,7 @@ from resilience.results import format_table
 from resilience.value_added.summaries import variance_words
 
 if TYPE_CHECKING:
-    from resilience.value_added.results import ValueAddedResults
+    from resilience.value_added.fitted import PupilFit
 
 __all__ = ["escaped", "latex_table"]
 
@@ -44,7 +44,7 @@ _COLUMNS = 5
 
 
 def latex_table(
-    results: ValueAddedResults,
+    results: PupilFit,
     *,
     lang: str = "en",
     caption: str | None = None,
@@ -54,7 +54,7 @@ def latex_table(
 
     Parameters
     ----------
-    results : ValueAddedResults
+    results : PupilFit
         The fit.
     lang : {"en", "ru"}
         Language; Russian numbers carry a decimal comma.
@@ -116,7 +116,7 @@ def _wide(words: str) -> str:
     return rf"\multicolumn{{{_COLUMNS}}}{{l}}{{{words}}} \\"
 
 
-def _footer(results: ValueAddedResults) -> list[Bilingual]:
+def _footer(results: PupilFit) -> list[Bilingual]:
     printed = f"{results.criterion:.3f}"
     return [
         text(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -13,16 +14,16 @@ from resilience.errors import WeakDataWarning
 from resilience.i18n import text
 from resilience.stats.crossproducts import ONES, CrossProducts
 from resilience.stats.mixed import dependent_columns
-from resilience.value_added.model import ValueAddedModel
+from resilience.value_added.fitted import PupilFit
+from resilience.value_added.nested import fit_nested
 from resilience.value_added.preparation import Prepared
-from resilience.value_added.refits import Refittable
-from resilience.value_added.results import ValueAddedResults
-from resilience.value_added.specification import Structure
 
 __all__ = ["refitted"]
 
+R = TypeVar("R", bound=PupilFit)
 
-def refitted(results: Refittable, cross: CrossProducts) -> ValueAddedResults:
+
+def refitted(results: R, cross: CrossProducts) -> R:
     """Fit the model behind results to the cross-products of some of its rows.
 
     Parameters
@@ -45,20 +46,6 @@ def refitted(results: Refittable, cross: CrossProducts) -> ValueAddedResults:
             WeakDataWarning(text("refits.lost_terms", terms=", ".join(repr(t) for t in lost))),
             stacklevel=3,
         )
-    names = [level.name for level in fitted.levels]
-    groups = names[: names.index(results.group) + 1]
-    model = ValueAddedModel(
-        results.source_formula,
-        group=groups,
-        slopes={
-            level.name: [t for t in level.terms if t != ONES]
-            for level in fitted.levels
-            if level.name in groups
-        },
-        time=results.time,
-        intake=results.intake,
-        structure=Structure(covariance={level.name: level.structure for level in fitted.levels}),
-    )
     design = Design(
         cross=cross,
         terms=terms,
@@ -69,7 +56,9 @@ def refitted(results: Refittable, cross: CrossProducts) -> ValueAddedResults:
     prepared = Prepared(
         data=pd.DataFrame(), formula=results.formula, added=(), n_dropped=results.n_dropped
     )
-    return model.fit_design(design, prepared, method=fitted.method)
+    return fit_nested(
+        results.definition, design, prepared, into=type(results), method=fitted.method
+    )
 
 
 def _independent(cross: CrossProducts, terms: Sequence[str]) -> tuple[str, ...]:

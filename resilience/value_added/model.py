@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import pandas as pd
-from threadpoolctl import threadpool_limits
 
-from resilience.data.design import Design, Level, design_from_frame
-from resilience.errors import DataError, SpecificationError
-from resilience.i18n import text
-from resilience.stats.mixed import fit_mixed
-from resilience.validation import check_choice, check_unique
-from resilience.value_added.assembly import assemble, warn_of_weakness
+from resilience.data.design import Design, design_from_frame
+from resilience.validation import check_choice
+from resilience.value_added.compare import ComparisonResults, compare_specifications
 from resilience.value_added.crossed import fit_crossed_model
-from resilience.value_added.drift import drift_covariance, drift_levels, drift_of, fitted_products
+from resilience.value_added.definition import ModelDefinition
 from resilience.value_added.joint_subjects import fit_subjects
-from resilience.value_added.membership import Membership
-from resilience.value_added.nesting import check_nested
+from resilience.value_added.nested import fit_nested
+from resilience.value_added.nesting import check_keys
 from resilience.value_added.preparation import Prepared, prepare
 from resilience.value_added.results import ValueAddedResults
 from resilience.value_added.sources import (
@@ -31,14 +26,11 @@ from resilience.value_added.sources import (
 )
 from resilience.value_added.specification import Intake, Structure
 
-if TYPE_CHECKING:
-    from resilience.value_added.compare import ComparisonResults
-
-__all__ = ["ValueAddedModel", "check_keys"]
+__all__ = ["ValueAddedModel"]
 
 
 @dataclass(frozen=True, eq=False)
-class ValueAddedModel:
+class ValueAddedModel(ModelDefinition):
     r"""A contextual value-added model: results against those of pupils with the same intake.
 
     .. math::
@@ -85,15 +77,6 @@ class ValueAddedModel:
     >>> round(va.criterion, 2)
     9357.24
     """
-
-    formula: str
-    group: str | Sequence[str] | None = None
-    slopes: str | Sequence[str] | Mapping[str, Sequence[str]] | None = None
-    time: str | None = None
-    crossed: Sequence[str] | None = None
-    members: Membership | None = None
-    intake: Intake | None = None
-    structure: Structure | None = None
 
     def fit(
         self,
@@ -207,23 +190,14 @@ class ValueAddedModel:
         --------
         resilience.value_added.shared_pass.SharedPass
         """
-        levels, structure = self.levels, self.structure or Structure()
-        if structure.outcome_group is not None:
-            raise SpecificationError(text("subjects.own_pass"))
-        cross = fitted_products(design.cross, levels, structure)
-        with threadpool_limits(limits=1):
-            fitted = fit_mixed(
-                cross,
-                fixed=design.terms,
-                method=method,
-                covariance=drift_covariance(levels, structure),
-            )
-        warn_of_weakness(fitted, self.groups)
-        results = assemble(self, fitted, design, prepared, random_state=random_state or 0)
-        drift = drift_of(results)
-        if drift is not None:
-            drift.warn()
-        return results
+        return fit_nested(
+            self,
+            design,
+            prepared,
+            into=ValueAddedResults,
+            method=method,
+            random_state=random_state or 0,
+        )
 
     @staticmethod
     def compare(
@@ -237,54 +211,6 @@ class ValueAddedModel:
 
         See `resilience.value_added.compare.compare_specifications`.
         """
-        from resilience.value_added.compare import compare_specifications
-
-        return compare_specifications(specs, data, method=method, random_state=random_state)
-
-    @property
-    def groups(self) -> list[str]:
-        """Columns of the nested levels from outer to inner, the school last."""
-        for argument, value in (("crossed", self.crossed), ("members", self.members)):
-            if value is not None:
-                raise SpecificationError(text("crossed.nested_only", argument=argument))
-        if not self.group:
-            raise SpecificationError(text("value_added.no_group"))
-        groups = [self.group] if isinstance(self.group, str) else list(self.group)
-        twice = [name for name, n in Counter([*groups, self.time]).items() if n > 1]
-        if twice:
-            raise SpecificationError(text("value_added.level_twice", group=repr(twice[0])))
-        return groups
-
-    @property
-    def levels(self) -> list[Level]:
-        """Nested levels from outer to inner; with drift the last one only counts pupils by year."""
-        groups = self.groups
-        slopes: dict[str, Sequence[str]] = {}
-        if isinstance(self.slopes, Mapping):
-            slopes = dict(self.slopes)
-        elif self.slopes is not None:
-            terms = [self.slopes] if isinstance(self.slopes, str) else list(self.slopes)
-            slopes = {groups[-1]: terms}
-        for level in slopes:
-            if level not in groups:
-                raise SpecificationError(
-                    text("value_added.slopes_level", level=repr(level), groups=", ".join(groups))
-                )
-        levels = [Level(name=g, column=g, slopes=tuple(slopes.get(g, ()))) for g in groups]
-        return drift_levels(levels, self.structure or Structure(), self.time)
-
-
-def check_keys(
-    data: pd.DataFrame, groups: list[str], time: str | None, structure: Structure
-) -> None:
-    """Raise unless levels nest, years separate, and pupils do not repeat."""
-    check_nested(data, groups)
-    if time is not None:
-        if data[time].nunique() < 2:
-            raise DataError(text("value_added.one_time", time=repr(time), value=data[time].iloc[0]))
-        if int(data.groupby(groups[-1], observed=True)[time].nunique().max()) < 2:
-            raise DataError(text("value_added.one_year_each", time=repr(time)))
-    if structure.unit is not None:
-        key = [structure.unit, *([time] if time else [])]
-        key += ["subject"] if "subject" in data.columns else []
-        check_unique(data, key, table="data")
+        return compare_specifications(
+            specs, data, ValueAddedModel.fit, method=method, random_state=random_state
+        )

@@ -9,9 +9,10 @@ import pandas as pd
 
 from resilience.errors import DataError
 from resilience.i18n import text
-from resilience.validation import shorten
+from resilience.validation import check_unique, shorten
+from resilience.value_added.specification import Structure
 
-__all__ = ["check_nested"]
+__all__ = ["check_keys", "check_nested"]
 
 
 def check_nested(data: pd.DataFrame, groups: Sequence[str]) -> None:
@@ -37,3 +38,19 @@ def check_nested(data: pd.DataFrame, groups: Sequence[str]) -> None:
         n = data[name].nunique()
         if n < 2:
             raise DataError(text("value_added.few_groups", group=repr(name), n=n))
+
+
+def check_keys(
+    data: pd.DataFrame, groups: list[str], time: str | None, structure: Structure
+) -> None:
+    """Raise unless levels nest, years separate, and pupils do not repeat."""
+    check_nested(data, groups)
+    if time is not None:
+        if data[time].nunique() < 2:
+            raise DataError(text("value_added.one_time", time=repr(time), value=data[time].iloc[0]))
+        if int(data.groupby(groups[-1], observed=True)[time].nunique().max()) < 2:
+            raise DataError(text("value_added.one_year_each", time=repr(time)))
+    if structure.unit is not None:
+        key = [structure.unit, *([time] if time else [])]
+        key += ["subject"] if "subject" in data.columns else []
+        check_unique(data, key, table="data")

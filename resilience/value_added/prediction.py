@@ -41,7 +41,7 @@ from resilience.value_added.random_effects import is_cells
 from resilience.value_added.subject_preparation import prepare_subjects
 
 if TYPE_CHECKING:
-    from resilience.value_added.results import ValueAddedResults
+    from resilience.value_added.fitted import PupilFit
 
 __all__ = ["Effects", "predicted_rows", "prediction_table"]
 
@@ -106,7 +106,7 @@ class _Taken:
 
 
 def prediction_table(
-    results: ValueAddedResults,
+    results: PupilFit,
     data: pd.DataFrame,
     *,
     effects: Effects = "none",
@@ -139,13 +139,13 @@ def prediction_table(
 
 
 def predicted_rows(
-    results: ValueAddedResults, data: pd.DataFrame, effects: Effects, *, outcome: bool = False
+    results: PupilFit, data: pd.DataFrame, effects: Effects, *, outcome: bool = False
 ) -> Predicted:
     """Return the predictions of the rows and what they rest on.
 
     Parameters
     ----------
-    results : ValueAddedResults
+    results : PupilFit
         The fit.
     data : DataFrame
         Pupils.
@@ -183,7 +183,7 @@ def predicted_rows(
     )
 
 
-def _read(results: ValueAddedResults, data: pd.DataFrame, *, outcome: bool) -> PupilRows:
+def _read(results: PupilFit, data: pd.DataFrame, *, outcome: bool) -> PupilRows:
     """Prepare rows as those of the fit were; without the outcome where it is not there."""
     check_table(data, table="data")
     parts, intake = formula_columns(results.source_formula), results.intake
@@ -233,15 +233,13 @@ def _read(results: ValueAddedResults, data: pd.DataFrame, *, outcome: bool) -> P
     )
 
 
-def _by_year(results: ValueAddedResults, at: int) -> bool:
+def _by_year(results: PupilFit, at: int) -> bool:
     """Tell the levels of schools' years: they have no column of their own."""
     level = results.mixed.levels[at]
     return is_cells(results.mixed, at) or level.name == f"{results.group}:{results.time}"
 
 
-def _units(
-    results: ValueAddedResults, at: int, rows: PupilRows, school: Codes
-) -> tuple[Codes, Floats]:
+def _units(results: PupilFit, at: int, rows: PupilRows, school: Codes) -> tuple[Codes, Floats]:
     """Return positions of the rows' units of a level, and the shares."""
     level, frame, read = results.mixed.levels[at], rows.frame, rows.members
     if _by_year(results, at) and not is_cells(results.mixed, at):  # a school's own vector of years
@@ -266,7 +264,7 @@ def _units(
     return own.astype(np.int64)[:, None], np.ones((len(frame), 1))
 
 
-def _taken(results: ValueAddedResults, at: int, rows: PupilRows, effects: Effects) -> _Taken:
+def _taken(results: PupilFit, at: int, rows: PupilRows, effects: Effects) -> _Taken:
     """Return what the prediction takes of a level; what it leaves is an independent draw."""
     level = results.mixed.levels[at]
     whole, years = _terms(results, level, rows)
@@ -282,9 +280,7 @@ def _taken(results: ValueAddedResults, at: int, rows: PupilRows, effects: Effect
     return _Taken(weights=lasting, left=nothing, left_variance=_around_lasting(level, years))
 
 
-def _terms(
-    results: ValueAddedResults, level: LevelEffects, rows: PupilRows
-) -> tuple[Floats, list[int]]:
+def _terms(results: PupilFit, level: LevelEffects, rows: PupilRows) -> tuple[Floats, list[int]]:
     """Return the values of a level's terms in the rows, and which are effects of years."""
     fitted, n = results.mixed, len(rows.X)
     columns: list[NDArray[Any]] = []
@@ -318,7 +314,7 @@ def _around_lasting(level: LevelEffects, years: list[int]) -> float:
 
 
 def _with_years(
-    results: ValueAddedResults,
+    results: PupilFit,
     level: LevelEffects,
     rows: PupilRows,
     whole: Floats,
@@ -351,7 +347,7 @@ def _with_years(
     return _Taken(weights=found, left=nothing, unseen=extra)
 
 
-def _known_years(results: ValueAddedResults, found: Predicted) -> NDArray[np.bool_]:
+def _known_years(results: PupilFit, found: Predicted) -> NDArray[np.bool_]:
     """Return whether the fit has results of the row's school in the row's year."""
     cells = results.school_years[["school_id", "year"]].drop_duplicates()
     known = pd.MultiIndex.from_frame(cells.astype(object))
@@ -363,7 +359,7 @@ def _known_years(results: ValueAddedResults, found: Predicted) -> NDArray[np.boo
     return np.asarray(known.get_indexer(asked) >= 0)
 
 
-def _check_paths(results: ValueAddedResults, levels: list[LevelRows]) -> None:
+def _check_paths(results: PupilFit, levels: list[LevelRows]) -> None:
     """Raise if a known unit stands in another outer unit than in the fit."""
     for at in range(1, len(levels)):
         level, outer = results.mixed.levels[at], results.mixed.levels[at - 1]
@@ -383,7 +379,7 @@ def _check_paths(results: ValueAddedResults, levels: list[LevelRows]) -> None:
             )
 
 
-def _variances(results: ValueAddedResults, found: Predicted) -> Floats:
+def _variances(results: PupilFit, found: Predicted) -> Floats:
     """Return the error variance of each prediction of a mean."""
     cross = results.cross
     if isinstance(cross, CrossProducts):
@@ -393,7 +389,7 @@ def _variances(results: ValueAddedResults, found: Predicted) -> Floats:
     raise SpecificationError(text("prediction.no_interval", kind=type(cross).__name__))
 
 
-def _residual(results: ValueAddedResults, frame: pd.DataFrame) -> Floats:
+def _residual(results: PupilFit, frame: pd.DataFrame) -> Floats:
     """Return the residual variance of each row: that of its subject where there are several."""
     fitted = results.mixed
     if not isinstance(fitted, StrataFit):

@@ -23,7 +23,7 @@ from resilience.value_added.specification import Intake, Structure
 if TYPE_CHECKING:
     from formulaic import ModelSpec
 
-    from resilience.value_added.model import ValueAddedModel
+    from resilience.value_added.definition import ModelDefinition
 
 __all__ = ["PupilProducts", "described"]
 
@@ -133,7 +133,7 @@ class PupilProducts:
             keys=keys,
         )
 
-    def made_for(self, model: ValueAddedModel) -> PupilProducts:
+    def made_for(self, model: ModelDefinition) -> PupilProducts:
         """Return these products if they were made for the model.
 
         Raises
@@ -165,7 +165,7 @@ class PupilProducts:
         return str(self.describe())
 
 
-def described(model: ValueAddedModel) -> str:
+def described(model: ModelDefinition) -> str:
     """Return everything in a model that its cross-products depend on."""
     levels = ", ".join(f"{v.name}({', '.join([v.by or '1', *v.slopes])})" for v in model.levels)
     intake, structure = model.intake or Intake(), model.structure or Structure()

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from dataclasses import dataclass
+from typing import Literal, Self
 
 import numpy as np
 import pandas as pd
 
 from resilience.errors import DataError, SpecificationError, WeakDataWarning
 from resilience.i18n import text
-from resilience.stats.crossed_products import CrossedProducts
 from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.likelihood_intervals import profile_intervals
-from resilience.stats.mixed import MixedFit
 from resilience.stats.natural_criteria import natural_criterion
 from resilience.stats.refits import cluster_refits, components, parametric_refits
 from resilience.stats.simulated_products import outcome_draws
@@ -26,63 +25,20 @@ from resilience.value_added.bootstrap import (
     bootstrap_results,
     part_of_name,
 )
+from resilience.value_added.fitted import PupilFit
 from resilience.value_added.influence import InfluenceResults, influence_results, positions_of
-from resilience.value_added.specification import Intake
-
-if TYPE_CHECKING:
-    from formulaic import ModelSpec
-
-    from resilience.value_added.results import ValueAddedResults
+from resilience.value_added.leaving_out import refitted
 
 __all__ = ["Refits"]
 
 _FEWEST = 20  # replicates: with fewer the tails of an interval are one or two draws
 
 
-class Refittable(Protocol):
-    """What results must hold for refits."""
-
-    @property
-    def mixed(self) -> MixedFit:
-        """The fit in the engine's terms."""
-
-    @property
-    def cross(self) -> CrossProducts | CrossedProducts:
-        """What the fit was made of."""
-
-    @property
-    def group(self) -> str:
-        """School column."""
-
-    @property
-    def time(self) -> str | None:
-        """Year column."""
-
-    @property
-    def formula(self) -> str:
-        """Formula as fitted."""
-
-    @property
-    def source_formula(self) -> str:
-        """Formula as written."""
-
-    @property
-    def intake(self) -> Intake:
-        """What was prepared before the fit."""
-
-    @property
-    def n_dropped(self) -> int:
-        """Rows dropped because of gaps."""
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The learnt design of the fixed part."""
-
-
-class Refits:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Refits(PupilFit):
     """Methods of results that hold their cross-products: none of them needs the pupils again."""
 
-    def simulate(self: Refittable, n: int = 1, *, random_state: int = 0) -> list[CrossProducts]:
+    def simulate(self, n: int = 1, *, random_state: int = 0) -> list[CrossProducts]:
         """Draw new outcomes from the fitted model.
 
         Parameters
@@ -110,7 +66,7 @@ class Refits:
         return [draws.draw(np.random.default_rng(seed)) for seed in seeds]
 
     def bootstrap(
-        self: Refittable,
+        self,
         n_replicates: int = 500,
         *,
         kind: BootstrapKind = "parametric",
@@ -157,7 +113,7 @@ class Refits:
         return _bootstrap(self, n_replicates, kind, level, (n_jobs, random_state, progress))
 
     def variance_intervals(
-        self: Refittable,
+        self,
         *,
         method: Literal["profile", "bootstrap"] = "profile",
         level: float = 0.95,
@@ -217,7 +173,7 @@ class Refits:
         names = ["group", "term", "component", "estimate", "conf_low", "conf_high"]
         return pd.DataFrame(rows, columns=[*names, "interval_method"])
 
-    def influence(self: Refittable, units: Sequence[object] | None = None) -> InfluenceResults:
+    def influence(self, units: Sequence[object] | None = None) -> InfluenceResults:
         """Leave schools out one at a time and say what each of them moves.
 
         Parameters
@@ -238,9 +194,7 @@ class Refits:
         """
         return influence_results(nested_products(self), self.mixed, self.group, units)
 
-    def leave_out(
-        self: Refittable, *, units: Sequence[object] | None = None, year: object = None
-    ) -> ValueAddedResults:
+    def leave_out(self, *, units: Sequence[object] | None = None, year: object = None) -> Self:
         """Fit the model again without some schools, or without a year.
 
         School compositions and standardised scores stay what they were with all rows.
@@ -279,12 +233,10 @@ class Refits:
             if n < 2:
                 raise DataError(text("refits.too_few_left", group=repr(name), left=n))
         # imported here: the file that builds results stands above this one
-        from resilience.value_added.leaving_out import refitted
-
         return refitted(self, rest)
 
 
-def nested_products(results: Refittable) -> CrossProducts:
+def nested_products(results: PupilFit) -> CrossProducts:
     """Return the cross-products of nested levels or refuse with the reason."""
     if isinstance(results.mixed, StrataFit):
         raise SpecificationError(text("refits.several_subjects"))
@@ -294,7 +246,7 @@ def nested_products(results: Refittable) -> CrossProducts:
 
 
 def _bootstrap(
-    results: Refittable,
+    results: PupilFit,
     n_replicates: int,
     kind: BootstrapKind,
     level: float,
@@ -347,7 +299,7 @@ def _without_units(cross: CrossProducts, group: str, units: Sequence[object]) ->
     return cross.subset_groups(group, mask=stay)
 
 
-def _without_year(results: Refittable, cross: CrossProducts, year: object) -> CrossProducts:
+def _without_year(results: PupilFit, cross: CrossProducts, year: object) -> CrossProducts:
     if results.time is None:
         raise SpecificationError(text("refits.no_years", year=year))
     name = f"{results.group}:{results.time}"

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resilience.stats.crossproducts import CrossProducts
-from resilience.value_added.model import ValueAddedModel
+from resilience.value_added.definition import ModelDefinition
 from resilience.value_added.specification import Intake, Structure
 
 __all__ = ["by_label", "common_model"]
 
 
-def common_model(models: Sequence[ValueAddedModel]) -> ValueAddedModel | None:
+def common_model(models: Sequence[ModelDefinition]) -> ModelDefinition | None:
     """Return a model whose levels hold those of all models, None where one pass cannot serve them.
 
     The models must be nested, with levels that are parts of one chain, the school innermost, years
@@ -24,7 +24,7 @@ def common_model(models: Sequence[ValueAddedModel]) -> ValueAddedModel | None:
 
     Parameters
     ----------
-    models : sequence of ValueAddedModel
+    models : sequence of ModelDefinition
         Specifications.
     """
     structures = [model.structure or Structure() for model in models]

@@ -22,7 +22,9 @@ from resilience.i18n import text
 from resilience.stats.crossproducts import ONES, CrossProducts
 from resilience.stats.mixed import dependent_columns
 from resilience.validation import check_columns, check_not_empty, check_numeric, shorten
-from resilience.value_added.model import ValueAddedModel, check_keys
+from resilience.value_added.definition import ModelDefinition
+from resilience.value_added.nested import fit_nested
+from resilience.value_added.nesting import check_keys
 from resilience.value_added.preparation import Prepared, prepare
 from resilience.value_added.results import ValueAddedResults
 from resilience.value_added.shared_levels import by_label
@@ -74,9 +76,9 @@ class SharedPass:
 
     Attributes
     ----------
-    model : ValueAddedModel
+    model : ModelDefinition
         Groups, slopes, years, intake and structure of all specifications together.
-    models : dict of {key: ValueAddedModel}
+    models : dict of {key: ModelDefinition}
         The specifications.
     n_rows, n_dropped : int
         Rows that every specification can use, and rows with a gap in a column of any of them.
@@ -84,8 +86,8 @@ class SharedPass:
         Formulas whose columns could not be formed.
     """
 
-    model: ValueAddedModel
-    models: dict[str, ValueAddedModel]
+    model: ModelDefinition
+    models: dict[str, ModelDefinition]
     n_rows: int
     n_dropped: int
     errors: dict[str, ResilienceError]
@@ -97,7 +99,7 @@ class SharedPass:
     @classmethod
     def read(
         cls,
-        model: ValueAddedModel,
+        model: ModelDefinition,
         data: pd.DataFrame,
         formulas: Mapping[str, str],
         *,
@@ -111,7 +113,7 @@ class SharedPass:
 
         Parameters
         ----------
-        model : ValueAddedModel
+        model : ModelDefinition
             Its formula is not used.
         data : DataFrame
             One row per pupil (and subject, and year).
@@ -131,9 +133,9 @@ class SharedPass:
     @classmethod
     def read_models(
         cls,
-        model: ValueAddedModel,
+        model: ModelDefinition,
         data: pd.DataFrame,
-        models: Mapping[str, ValueAddedModel],
+        models: Mapping[str, ModelDefinition],
         *,
         years: str | None = None,
     ) -> SharedPass:
@@ -141,11 +143,11 @@ class SharedPass:
 
         Parameters
         ----------
-        model : ValueAddedModel
+        model : ModelDefinition
             What `common_model` returned for the models; its formula is not used.
         data : DataFrame
             One row per pupil (and subject, and year).
-        models : mapping of {key: ValueAddedModel}
+        models : mapping of {key: ModelDefinition}
             Specifications.
         years : str, optional
             Column of the years that windows choose from.
@@ -238,8 +240,13 @@ class SharedPass:
         design = Design(
             cross=sub, terms=terms, outcome=entry.outcome, spec=entry.spec, n_rows=sub.n_rows
         )
-        return replace(model, formula=entry.prepared.formula).fit_design(
-            design, entry.prepared, method=method, random_state=random_state
+        return fit_nested(
+            replace(model, formula=entry.prepared.formula),
+            design,
+            entry.prepared,
+            into=ValueAddedResults,
+            method=method,
+            random_state=random_state or 0,
         )
 
     def _of_window(self, chosen: tuple[int, ...]) -> CrossProducts:
@@ -280,12 +287,12 @@ def _complete(
     return rows.reset_index(drop=True)
 
 
-def _slope_terms(model: ValueAddedModel) -> list[str]:
+def _slope_terms(model: ModelDefinition) -> list[str]:
     return [term for level in model.levels for term in level.slopes]
 
 
 def _entry(
-    model: ValueAddedModel,
+    model: ModelDefinition,
     rows: pd.DataFrame,
     formula: str,
     columns: _Columns,
@@ -326,12 +333,12 @@ def _entry(
 
 
 def _pass(
-    model: ValueAddedModel,
+    model: ModelDefinition,
     rows: pd.DataFrame,
     columns: _Columns,
     entries: dict[str, _Entry],
     years: str | None,
-    models: Mapping[str, ValueAddedModel],
+    models: Mapping[str, ModelDefinition],
 ) -> tuple[dict[int, CrossProducts], dict[str, NDArray[np.object_]]]:
     """Make the cross-products of every year in one pass; groups bear codes until they are used."""
     if not entries:

@@ -32,7 +32,7 @@ from resilience.value_added.pupil_products import PupilProducts, described
 from resilience.value_added.specification import Intake, Structure
 
 if TYPE_CHECKING:
-    from resilience.value_added.model import ValueAddedModel
+    from resilience.value_added.definition import ModelDefinition
 
 __all__ = [
     "PupilProducts",
@@ -45,7 +45,7 @@ __all__ = [
 
 
 def cross_products(
-    model: ValueAddedModel,
+    model: ModelDefinition,
     source: object,
     *,
     keep: str | None = None,
@@ -55,7 +55,7 @@ def cross_products(
 
     Parameters
     ----------
-    model : ValueAddedModel
+    model : ModelDefinition
         With nested levels.
     source : frame, path, iterable of chunks, callable, Dask frame or Batches
         See `resilience.data.batches.open_source`.  An iterator reads once: it will do where
@@ -94,13 +94,13 @@ def cross_products(
 
 
 def collect_products(
-    model: ValueAddedModel, recipe: Recipe, parts: Sequence[bytes]
+    model: ModelDefinition, recipe: Recipe, parts: Sequence[bytes]
 ) -> PupilProducts:
     """Add up the partial results of ``recipe.arrow_batches``, from Spark's tasks for instance.
 
     Parameters
     ----------
-    model : ValueAddedModel
+    model : ModelDefinition
         The model that the recipe was learnt for.
     recipe : Recipe
         See `learn_pupils`.
@@ -118,12 +118,12 @@ def collect_products(
     return _finished(model, recipe, products, result, ("arrow",))
 
 
-def learn_pupils(model: ValueAddedModel, source: object, *, keep: str | None = None) -> Recipe:
+def learn_pupils(model: ModelDefinition, source: object, *, keep: str | None = None) -> Recipe:
     """Learn from a source whatever must be known before its cross-products add up.
 
     Parameters
     ----------
-    model : ValueAddedModel
+    model : ModelDefinition
         With nested levels.
     source : as for `cross_products`
     keep : str, optional
@@ -195,7 +195,7 @@ def _gaps_learnt(
 
 
 def _finished(
-    model: ValueAddedModel,
+    model: ModelDefinition,
     recipe: Recipe,
     products: Products,
     result: PassResult,
@@ -226,7 +226,7 @@ def _finished(
     )
 
 
-def _check_levels(model: ValueAddedModel, cross: CrossProducts) -> None:
+def _check_levels(model: ModelDefinition, cross: CrossProducts) -> None:
     """Raise unless every level has two units and years separate."""
     groups = model.groups
     for name, level in zip(groups, cross.levels, strict=False):
@@ -242,7 +242,7 @@ def _check_levels(model: ValueAddedModel, cross: CrossProducts) -> None:
         raise DataError(text("value_added.one_year_each", time=repr(model.time)))
 
 
-def needs_pupils(model: ValueAddedModel) -> str | None:
+def needs_pupils(model: ModelDefinition) -> str | None:
     """Return the argument because of which a model needs the pupils themselves, if any."""
     structure, intake = model.structure or Structure(), model.intake or Intake()
     if model.crossed is not None:
@@ -256,12 +256,12 @@ def needs_pupils(model: ValueAddedModel) -> str | None:
     return None
 
 
-def pupil_table(model: ValueAddedModel, source: Any) -> pd.DataFrame:
+def pupil_table(model: ModelDefinition, source: Any) -> pd.DataFrame:
     """Return the pupils as a table in memory for a model that needs them.
 
     Parameters
     ----------
-    model : ValueAddedModel
+    model : ModelDefinition
         A model for which `needs_pupils` names an argument.
     source : frame of any library that narwhals knows
 

@@ -26,7 +26,7 @@ from resilience.value_added.subjects import (
 )
 
 if TYPE_CHECKING:
-    from resilience.value_added.model import ValueAddedModel
+    from resilience.value_added.definition import ModelDefinition
 
 __all__ = ["SubjectsResults", "joint_results"]
 
@@ -57,7 +57,7 @@ class SubjectsResults(ValueAddedResults):
 
 
 def joint_results(
-    model: ValueAddedModel,
+    model: ModelDefinition,
     fitted: StrataFit,
     design: Design,
     prepared: Prepared,
@@ -69,7 +69,7 @@ def joint_results(
 
     Parameters
     ----------
-    model : ValueAddedModel
+    model : ModelDefinition
         The specification.
     fitted : StrataFit
         Its levels are the groups from outer to inner and, with years, the cells.
@@ -94,6 +94,7 @@ def joint_results(
         n_years = np.bincount(fitted.levels[at + 1].parent, minlength=len(n_years))
     years, means, _ = _cells(fitted, design, at + 1 if model.time is not None else at, at)
     return SubjectsResults(
+        definition=model,
         formula=prepared.formula,
         source_formula=model.formula,
         group=groups[-1],

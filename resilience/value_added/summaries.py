@@ -13,12 +13,12 @@ from resilience.results import format_table
 from resilience.value_added.question import describe_data
 
 if TYPE_CHECKING:
-    from resilience.value_added.results import ValueAddedResults
+    from resilience.value_added.fitted import PupilFit
 
 __all__ = ["convergence_words", "data_words", "summary_html", "summary_text", "variance_words"]
 
 
-def summary_text(results: ValueAddedResults, lang: str = "en") -> str:
+def summary_text(results: PupilFit, lang: str = "en") -> str:
     """Return heading, question, data, coefficients, variances and how the search ended."""
     check_language(lang)
     title = results.title(lang)
@@ -33,7 +33,7 @@ def summary_text(results: ValueAddedResults, lang: str = "en") -> str:
     return "\n".join(lines)
 
 
-def summary_html(results: ValueAddedResults, lang: str = "en") -> str:
+def summary_html(results: PupilFit, lang: str = "en") -> str:
     """Return the same as HTML."""
     parts = [f"<h4>{html.escape(results.title(lang))}</h4>"]
     for head, body in _sections(results):
@@ -47,7 +47,7 @@ def summary_html(results: ValueAddedResults, lang: str = "en") -> str:
 
 
 def _sections(
-    results: ValueAddedResults,
+    results: PupilFit,
 ) -> Iterator[tuple[Bilingual | None, pd.DataFrame | list[Bilingual]]]:
     yield None, data_words(results)
     yield text("summaries.fixed"), results.fixed_effects
@@ -55,7 +55,7 @@ def _sections(
     yield text("summaries.search"), convergence_words(results)
 
 
-def data_words(results: ValueAddedResults) -> list[Bilingual]:
+def data_words(results: PupilFit) -> list[Bilingual]:
     """Return the formula, the question, the data and the criterion as sentences."""
     fitted = results.mixed
     found = [
@@ -76,7 +76,7 @@ def data_words(results: ValueAddedResults) -> list[Bilingual]:
     return found
 
 
-def variance_words(results: ValueAddedResults) -> pd.DataFrame:
+def variance_words(results: PupilFit) -> pd.DataFrame:
     """Return the variance components, the residual's row named in both languages."""
     table = results.variance_components.copy()
     names = [
@@ -86,7 +86,7 @@ def variance_words(results: ValueAddedResults) -> pd.DataFrame:
     return table.assign(group=pd.Series(names, dtype=object))
 
 
-def convergence_words(results: ValueAddedResults) -> list[Bilingual]:
+def convergence_words(results: PupilFit) -> list[Bilingual]:
     """Return how the search ended and what a singular fit means."""
     record = results.convergence
     key = "summaries.converged" if record.converged else "summaries.not_converged"
