@@ -16,8 +16,9 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 
-from resilience.data.batches import Batches, Chunk, check_chunk, located, open_source
-from resilience.data.batches_pass import Pass, Preparation, Step, plain, run_pass
+from resilience.data.batches.chunk import Batches, Chunk, check_chunk, located
+from resilience.data.batches.opening import open_source
+from resilience.data.batches.passes import Pass, Preparation, Step, plain, run_pass
 from resilience.data.design import Design, Level
 from resilience.data.design_formula import FormulaColumns, copies_of_outcome, formula_columns
 from resilience.data.design_learning import DesignStep, LearntColumns

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.data.batches import Chunk, kind_of
+from resilience.data.batches.chunk import Chunk, kind_of
 from resilience.data.design_evaluator import Evaluator, as_floats
 from resilience.data.design_formula import (
     FormulaColumns,

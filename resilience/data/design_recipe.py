@@ -15,8 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.data.batches import TABLE, Chunk, Place, to_chunk
-from resilience.data.batches_pass import Pass, PassResult, Preparation
+from resilience.data.batches.chunk import TABLE, Chunk, Place
+from resilience.data.batches.frames import to_chunk
+from resilience.data.batches.passes import Pass, PassResult, Preparation
 from resilience.data.design import Level
 from resilience.data.design_evaluator import Evaluator, as_floats
 from resilience.data.design_formula import FormulaColumns, check_weights, copies_of_outcome

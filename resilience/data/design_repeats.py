@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.data.batches import TABLE, Batches, Chunk
-from resilience.data.batches_pass import run_pass
+from resilience.data.batches.chunk import TABLE, Batches, Chunk
+from resilience.data.batches.passes import run_pass
 from resilience.data.design_labels import fingerprints
 from resilience.data.design_recipe import Recipe
 from resilience.errors import DataError

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from resilience.data.batches import Chunk
+from resilience.data.batches.chunk import Chunk
 from resilience.data.design_formula import check_rows
 from resilience.data.design_labels import CellTable, LabelCoder
 from resilience.errors import DataError

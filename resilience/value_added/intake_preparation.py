@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.data.batches_pass import Step
+from resilience.data.batches.passes import Step
 from resilience.data.design_formula import FormulaColumns
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, text

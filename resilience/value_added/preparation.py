@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from resilience.data.batches import Chunk, Place
+from resilience.data.batches.chunk import Chunk, Place
 from resilience.data.design import FormulaColumns, check_rows, formula_columns
 from resilience.errors import DataError, WeakDataWarning
 from resilience.i18n import text

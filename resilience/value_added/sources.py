@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from resilience.data.batches import Batches, open_source
-from resilience.data.batches_pass import Pass, PassResult, run_pass
+from resilience.data.batches.chunk import Batches
+from resilience.data.batches.opening import open_source
+from resilience.data.batches.passes import Pass, PassResult, run_pass
 from resilience.data.design_batches import RecipeInputs, learn_recipe, sum_products
 from resilience.data.design_formula import formula_columns
 from resilience.data.design_recipe import Products, Recipe

@@ -108,7 +108,7 @@ def compare_with_cluster(path: Path) -> None:
     from distributed import Client, LocalCluster
 
     import resilience as rs
-    from resilience.data.distributed import on_cluster
+    from resilience.data.batches.distributed import on_cluster
 
     model = rs.ValueAddedModel(MODELS["slope"][0], group="school_id", slopes="prior_score")
     start = time.perf_counter()

@@ -15,7 +15,7 @@ import pytest
 
 import resilience as rs
 from resilience.data import design_recipe
-from resilience.data.batches import open_source
+from resilience.data.batches.opening import open_source
 from resilience.data.design import Level
 from resilience.data.design_batches import design_from_batches
 from resilience.errors import DataError, SpecificationError

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import resilience as rs
-from resilience.data.distributed import on_cluster
+from resilience.data.batches.distributed import on_cluster
 from resilience.errors import SpecificationError
 
 # the same sums in another order, and an optimum found from them

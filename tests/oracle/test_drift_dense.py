@@ -68,7 +68,9 @@ class Dense:
         V = V + same * levels["town"].covariance[0, 0]
         effects = self.effects_of_pupils()
         school = data["school_id"].to_numpy()
-        V = V + (school[:, None] == school[None, :]) * (effects @ self.D @ effects.T)
+        V = V + (school[:, None] == school[None, :]) * (
+            effects @ self.effects_covariance @ effects.T
+        )
         self.inverse = np.linalg.inv(V)
         self.effects = effects
 
@@ -77,7 +79,7 @@ class Dense:
         return [*self.own.terms, *(self.ties.terms if self.ties is not None else ())]
 
     @property
-    def D(self):
+    def effects_covariance(self):
         """Covariance of a school's effects, the year after the last one added for AR(1)."""
         k = len(self.own.terms)
         if self.ties is None:
@@ -97,7 +99,7 @@ class Dense:
         return np.column_stack([found, np.zeros(n)]) if self.ties is not None else found
 
     def loading(self, lasting: float, years: dict[int, float]):
-        found = np.zeros(self.D.shape[0])
+        found = np.zeros(self.effects_covariance.shape[0])
         whole = lasting if self.ties is not None else 0.0
         whole = whole + sum(years.values()) * (self.ties is None)
         for k, term in enumerate(self.own.terms):
@@ -116,11 +118,11 @@ class Dense:
         y = self.data["score"].to_numpy()
         A = np.linalg.inv(self.X.T @ self.inverse @ self.X)
         beta = A @ self.X.T @ self.inverse @ y
-        prior = loading @ self.D @ loading
+        prior = loading @ self.effects_covariance @ loading
         rows = []
         for school in self.va.school_effects["school_id"]:
             at = (self.data["school_id"] == school).to_numpy()
-            k = at * (self.effects @ self.D @ loading)
+            k = at * (self.effects @ self.effects_covariance @ loading)
             gain = self.inverse @ k
             left = self.X.T @ gain
             conditional = prior - k @ gain

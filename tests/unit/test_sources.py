@@ -15,7 +15,9 @@ import pytest
 
 import resilience as rs
 from resilience.data import design_labels
-from resilience.data.batches import ChunkBatches, Place, open_source
+from resilience.data.batches.chunk import Place
+from resilience.data.batches.frames import ChunkBatches
+from resilience.data.batches.opening import open_source
 from resilience.data.design import Level, design_from_frame
 from resilience.data.design_batches import design_from_batches, design_from_parquet
 from resilience.stats import accumulator_cells

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.data.batches import TABLE, Batches, Chunk, Place, check_chunk, located
+from resilience.data.batches.chunk import TABLE, Batches, Chunk, Place, check_chunk, located
 from resilience.data.design_formula import missing_counts
 from resilience.errors import DataError
 from resilience.i18n import Bilingual, text

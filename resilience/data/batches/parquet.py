@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from resilience.data.batches import ROWS_PER_CHUNK, TABLE, Chunk, Place
-from resilience.data.batches_arrow import Dictionaries, arrow_chunk, check_arrow, is_text
+from resilience.data.batches.arrow import Dictionaries, arrow_chunk, check_arrow, is_text
+from resilience.data.batches.chunk import ROWS_PER_CHUNK, TABLE, Chunk, Place
 from resilience.errors import DataError
 from resilience.i18n import text
 from resilience.validation import nearest_names

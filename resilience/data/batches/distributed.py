@@ -18,9 +18,10 @@ from typing import Any
 
 import pandas as pd
 
-from resilience.data.batches import Batches, Chunk, Place, is_dask, open_source, to_chunk
-from resilience.data.batches_parquet import ParquetBatches, ParquetPiece
-from resilience.data.batches_pass import Pass, PassResult
+from resilience.data.batches.chunk import Batches, Chunk, Place, is_dask
+from resilience.data.batches.frames import to_chunk
+from resilience.data.batches.parquet import ParquetBatches, ParquetPiece
+from resilience.data.batches.passes import Pass, PassResult
 from resilience.errors import DataError, ResilienceError, SpecificationError
 from resilience.i18n import Bilingual, text
 
@@ -151,8 +152,9 @@ def on_cluster(source: object, client: Any = None) -> Batches:
     if is_dask(source):
         return DaskBatches(source, client)
     if isinstance(source, str | Path | list | tuple):
-        files = open_source(source)
-        if isinstance(files, ParquetBatches):
+        paths = [source] if isinstance(source, str | Path) else source
+        if paths and all(isinstance(path, str | Path) for path in paths):
+            files = ParquetBatches.open([Path(path) for path in paths])
             return ClusterBatches(files, client)
     raise SpecificationError(text("sources.not_on_cluster", kind=type(source).__name__))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from resilience.data.batches import Chunk, Place
+from resilience.data.batches.chunk import Chunk, Place
 from resilience.errors import SpecificationError
 from resilience.i18n import text
 

@@ -1,0 +1,1 @@
+"""Sources of rows that arrive in chunks, and the passes that are made over them."""
