@@ -8,8 +8,9 @@
 Every measurement is a process of its own on one thread, so that memory is that of one case alone.
 Times are seconds of CPU, so that other work on the machine does not count.  "engine" is what the
 method needs from arrays: one pass and the optimisation; "frame" is ``ValueAddedModel.fit`` with
-its checks, formula, effects, ranks and intervals.  Peers start from a data frame in memory, as they
-come (no option changed), and only the call that fits is timed.  "above ours" is how much higher
+its checks, formula, effects, ranks and intervals; ours is the best of several warm runs, a peer's a
+single one.  Peers start from a data frame in memory, as they come (no option changed), and only the
+call that fits is timed: "frame ×" compares like with like.  "above ours" is how much higher
 their criterion ends.  Peers are optional: one that is absent is named with how to get it.
 """
 
@@ -401,7 +402,7 @@ class Goals:
         self._note(what, value, goal, unit, value >= goal, "≥")
 
     def _note(self, what: str, value: float, goal: float, unit: str, met: bool, sign: str) -> None:
-        word = "met" if met else "NOT MET"
+        word = "not measured" if np.isnan(value) else "met" if met else "NOT MET"
         self.lines.append(f"{what:<58} {value:>9.3g} {unit:<3} {sign} {goal:<7g} {word}")
 
 
