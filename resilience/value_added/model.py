@@ -20,6 +20,7 @@ from resilience.value_added.preparation import Prepared, prepare
 from resilience.value_added.results import ValueAddedResults
 from resilience.value_added.sources import (
     PupilProducts,
+    check_levels,
     cross_products,
     needs_pupils,
     pupil_table,
@@ -128,6 +129,7 @@ class ValueAddedModel(ModelDefinition):
         if not isinstance(data, pd.DataFrame):
             given = data if isinstance(data, PupilProducts) else cross_products(self, data)
             products = given.made_for(self)
+            check_levels(self, products.cross)
             return self.fit_design(
                 products.design, products.prepared, method=method, random_state=random_state
             )

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PupilProducts",
+    "check_levels",
     "collect_products",
     "cross_products",
     "learn_pupils",
@@ -202,8 +203,7 @@ def _finished(
     result: PassResult,
     names: tuple[str, ...],
 ) -> PupilProducts:
-    """Return the products of all rows after the checks that need all of them."""
-    _check_levels(model, products.cross)
+    """Return the products of all rows, saying what was dropped."""
     if result.n_dropped:
         share = 100 * result.n_dropped / (result.n_dropped + result.n_rows)
         schools = len(result.dropped_units)
@@ -227,8 +227,11 @@ def _finished(
     )
 
 
-def _check_levels(model: ModelDefinition, cross: CrossProducts) -> None:
-    """Raise unless every level has two units and years separate."""
+def check_levels(model: ModelDefinition, cross: CrossProducts) -> None:
+    """Raise unless every level has two units and years separate.
+
+    Asked of what is fitted, not of what is added up: one year's file is a good summand.
+    """
     groups = model.groups
     for name, level in zip(groups, cross.levels, strict=False):
         n = len(set(level.labels))

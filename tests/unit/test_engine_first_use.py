@@ -62,3 +62,17 @@ def test_a_fit_from_a_frame_leaves_out_and_looks_for_influence():
     )
     # 1e-9: two searches of one criterion
     assert left.criterion == pytest.approx(again.criterion, rel=1e-9)
+
+
+def test_years_are_added_up_one_at_a_time_and_fitted_together():
+    pupils = rs.load_dataset("north_region").pupils
+    pupils = pupils[pupils["subject"] == "МА"]
+    model = rs.ValueAddedModel("score ~ prior_score + ses", group="school_id", time="year")
+    parts = [model.cross_products(rows) for _, rows in pupils.groupby("year")]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total.merge(part)
+    # 1e-10: the same sums in another order
+    assert model.fit(total).criterion == pytest.approx(model.fit(pupils).criterion, rel=1e-10)
+    with pytest.raises(DataError, match="single value 2022"):
+        model.fit(parts[0])
