@@ -48,6 +48,13 @@ _HOMES: dict[str, str] = {
     "WithinCorrelation": "value_added",
     "within_correlation": "value_added",
     "SchoolLevelModel": "value_added",
+    "Membership": "value_added.membership",
+    "PupilProducts": "value_added.pupil_products",
+    "anova": "value_added.model_tests",
+    "composite_effects": "value_added.subjects",
+    "on_cluster": "data.batches.distributed",
+    "subject_covariance": "value_added.subjects",
+    "subject_effects": "value_added.subjects",
     "Criteria": "detection",
     "detect_schools": "detection",
     "Criterion": "detection",
@@ -135,9 +142,11 @@ __all__ = [
     "IntegrityThresholds",
     "MarkParts",
     "MarkerSet",
+    "Membership",
     "OrdinalSchoolModel",
     "OutputError",
     "Procedures",
+    "PupilProducts",
     "Question",
     "Refits",
     "ResilienceError",
@@ -153,9 +162,11 @@ __all__ = [
     "__version__",
     "adjacent_scores",
     "annual_run",
+    "anova",
     "calculation_sheet",
     "compare_lists",
     "component_weights",
+    "composite_effects",
     "concentration_set",
     "detect_schools",
     "early_warning",
@@ -180,6 +191,7 @@ __all__ = [
     "multiverse",
     "municipal_shares",
     "objectivity_markers",
+    "on_cluster",
     "plot",
     "plot_caterpillar",
     "plot_context",
@@ -220,6 +232,8 @@ __all__ = [
     "simulate_region",
     "simulate_rule",
     "standardised_alpha",
+    "subject_covariance",
+    "subject_effects",
     "typology",
     "within_correlation",
     "without_suspicious",
@@ -245,6 +259,7 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from resilience.columns import glossary, labelled
     from resilience.context import ContextIndex, component_weights, standardised_alpha
+    from resilience.data.batches.distributed import on_cluster
     from resilience.data.catalogue import Dataset, list_datasets, load_dataset
     from resilience.data.score_means import published_means, score_means
     from resilience.data.simulation import simulate_class_counts, simulate_region
@@ -337,4 +352,12 @@ if TYPE_CHECKING:
         ValueAddedModel,
         WithinCorrelation,
         within_correlation,
+    )
+    from resilience.value_added.membership import Membership
+    from resilience.value_added.model_tests import anova
+    from resilience.value_added.pupil_products import PupilProducts
+    from resilience.value_added.subjects import (
+        composite_effects,
+        subject_covariance,
+        subject_effects,
     )

@@ -14,6 +14,7 @@ from resilience.errors import DataError
 from resilience.i18n import text
 from resilience.results import Results, format_table
 from resilience.stats.refits import Component, Refit
+from resilience.validation import check_columns
 
 __all__ = ["BootstrapKind", "BootstrapResults", "bootstrap_results", "part_of_name"]
 
@@ -93,7 +94,13 @@ class BootstrapResults(Results):
         ----------
         data : DataFrame
             With a column ``term``.
+
+        Raises
+        ------
+        DataError
+            If it has none.
         """
+        check_columns(data, ["term"], table="data")
         own = self.table[self.table["component"] == "coefficient"].set_index("term")
         columns = ["bias", "std_error", "conf_low", "conf_high"]
         return data.drop(columns=columns, errors="ignore").join(own[columns], on="term")

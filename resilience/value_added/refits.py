@@ -29,13 +29,13 @@ from resilience.value_added.fitted import PupilFit
 from resilience.value_added.influence import InfluenceResults, influence_results, positions_of
 from resilience.value_added.leaving_out import refitted
 
-__all__ = ["Refits"]
+__all__ = ["RefitMethods"]
 
 _FEWEST = 20  # replicates: with fewer the tails of an interval are one or two draws
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Refits(PupilFit):
+class RefitMethods(PupilFit):
     """Methods of results that hold their cross-products: none of them needs the pupils again."""
 
     def simulate(self, n: int = 1, *, random_state: int = 0) -> list[CrossProducts]:

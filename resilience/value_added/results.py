@@ -11,7 +11,7 @@ from resilience.value_added.effects_results import EffectsResults
 from resilience.value_added.explained_variance import explained_variance_table
 from resilience.value_added.latex import latex_table
 from resilience.value_added.prediction import Effects, predicted_rows, prediction_table
-from resilience.value_added.refits import Refits
+from resilience.value_added.refits import RefitMethods
 from resilience.value_added.summaries import summary_html, summary_text
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ Part = Literal["fixed", "random", "variance"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class ValueAddedResults(Refits):
+class ValueAddedResults(RefitMethods):
     """Results of `ValueAddedModel`; `PupilFit` names the fields."""
 
     def predict(

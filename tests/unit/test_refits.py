@@ -18,7 +18,7 @@ from resilience.stats.likelihood_intervals import profile_intervals
 from resilience.stats.natural_criteria import natural_criterion
 from resilience.value_added.bootstrap import bootstrap_results, part_of_name
 from resilience.value_added.influence import EVERYONE_UP_TO
-from resilience.value_added.refits import Refits
+from resilience.value_added.refits import RefitMethods
 
 
 def pupils(seed: int = 0) -> pd.DataFrame:
@@ -74,7 +74,7 @@ def yearly():
 
 @pytest.fixture(scope="module")
 def bootstrap(plain):
-    return Refits.bootstrap(plain, 40)
+    return RefitMethods.bootstrap(plain, 40)
 
 
 # -- bootstrap ------------------------------------------------------------------------------------
@@ -100,15 +100,15 @@ def test_the_bootstrap_has_a_row_per_parameter_and_counts_its_refits(plain, boot
     )
     row = bootstrap.glance().iloc[0]
     assert (row["n_refits"], row["n_refits_failed"]) == (40, 0)
-    again = Refits.bootstrap(plain, 40)
+    again = RefitMethods.bootstrap(plain, 40)
     pd.testing.assert_frame_equal(again.table, table)
     moved = bootstrap.augment(plain.fixed_effects)
     np.testing.assert_allclose(moved["conf_low"], table["conf_low"][:2])
 
 
 def test_every_column_stands_in_the_glossary_and_results_pickle(plain, bootstrap):
-    influence = Refits.influence(plain, ["S03", "S11"])
-    intervals = Refits.variance_intervals(plain)
+    influence = RefitMethods.influence(plain, ["S03", "S11"])
+    intervals = RefitMethods.variance_intervals(plain)
     tables = [
         bootstrap.tidy(),
         bootstrap.glance(),
@@ -151,7 +151,7 @@ def _refits(va):
 
 
 def test_the_cluster_bootstrap_draws_the_outermost_units(plain):
-    found = Refits.bootstrap(plain, 20, kind="cluster", random_state=4)
+    found = RefitMethods.bootstrap(plain, 20, kind="cluster", random_state=4)
     assert found.unit == "school_id"
     table = found.tidy().set_index(["group", "term"])
     # schools drawn twice make the variance between schools smaller by 1/24 on average
@@ -170,7 +170,7 @@ def test_names_of_parameters():
 )
 def test_bad_requests_of_a_bootstrap(plain, n, level, kind):
     with pytest.raises(rs.ResilienceError) as raised:
-        Refits.bootstrap(plain, n, level=level, kind=kind or "parametric")
+        RefitMethods.bootstrap(plain, n, level=level, kind=kind or "parametric")
     assert str(raised.value) != raised.value.localized("ru")
 
 
@@ -178,14 +178,14 @@ def test_bad_requests_of_a_bootstrap(plain, n, level, kind):
 
 
 def test_profile_intervals_hold_the_estimates(yearly):
-    table = Refits.variance_intervals(yearly)
+    table = RefitMethods.variance_intervals(yearly)
     np.testing.assert_allclose(table["estimate"], yearly.variance_components["std_dev"], rtol=1e-7)
     assert (
         (table["conf_low"] <= table["estimate"]) & (table["estimate"] < table["conf_high"])
     ).all()
-    narrow = Refits.variance_intervals(yearly, level=0.5)
+    narrow = RefitMethods.variance_intervals(yearly, level=0.5)
     assert (narrow["conf_high"] < table["conf_high"]).all()
-    with_draws = Refits.variance_intervals(yearly, method="bootstrap", n_replicates=20)
+    with_draws = RefitMethods.variance_intervals(yearly, method="bootstrap", n_replicates=20)
     assert list(with_draws["component"]) == list(table["component"])
     assert set(with_draws["interval_method"]) == {"bootstrap"}
 
@@ -198,7 +198,7 @@ def test_a_zero_variance_has_the_lower_end_zero():
     frame = pd.DataFrame({"school_id": school, "score": y, "prior_score": rng.normal(size=120)})
     with pytest.warns(rs.WeakDataWarning):
         va = rs.ValueAddedModel("score ~ prior_score", group="school_id").fit(frame)
-    row = Refits.variance_intervals(va).iloc[0]
+    row = RefitMethods.variance_intervals(va).iloc[0]
     assert (row["estimate"], row["conf_low"]) == (0.0, 0.0)
     assert 0.0 < row["conf_high"] < 0.4
 
@@ -227,11 +227,11 @@ def test_the_profile_is_the_least_criterion_with_the_parameter_held(plain):
 def test_crossed_and_nested_engines_give_the_same_intervals():
     nested = rs.ValueAddedModel("score ~ prior_score", group="school_id").fit(FRAME)
     crossed = rs.ValueAddedModel("score ~ prior_score", crossed=["school_id"]).fit(FRAME)
-    one, other = Refits.variance_intervals(nested), Refits.variance_intervals(crossed)
+    one, other = RefitMethods.variance_intervals(nested), RefitMethods.variance_intervals(crossed)
     columns = ["estimate", "conf_low", "conf_high"]
     np.testing.assert_allclose(one[columns], other[columns], rtol=1e-5)
     with pytest.raises(rs.SpecificationError, match="nested"):
-        Refits.simulate(crossed)
+        RefitMethods.simulate(crossed)
 
 
 def test_subjects_have_intervals_of_their_own_residuals():
@@ -247,14 +247,14 @@ def test_subjects_have_intervals_of_their_own_residuals():
         structure=rs.Structure(outcome_group="subject", unit="pupil_key"),
     )
     va = model.fit(frame.reset_index(drop=True))
-    table = Refits.variance_intervals(va, level=0.8)
+    table = RefitMethods.variance_intervals(va, level=0.8)
     residual = table[table["group"] == "residual"]
     assert list(residual["component"]) == ["std_dev", "std_dev", "correlation"]
     assert (
         (table["conf_low"] < table["estimate"]) & (table["estimate"] <= table["conf_high"])
     ).all()
     with pytest.raises(rs.SpecificationError, match="subjects"):
-        Refits.bootstrap(va, 20)
+        RefitMethods.bootstrap(va, 20)
 
 
 def test_every_structure_is_refitted_and_drift_says_what_it_cannot():
@@ -275,35 +275,37 @@ def test_every_structure_is_refitted_and_drift_says_what_it_cannot():
             warnings.simplefilter("ignore", rs.WeakDataWarning)  # singular fits are normal here
             va = model.fit(model.cross_products(FRAME, keep="groups"))
             rest = model.fit(FRAME[FRAME["school_id"] != "S05"])
-        found = Refits.influence(va, ["S05"])
+        found = RefitMethods.influence(va, ["S05"])
         own = [v for level in rest.mixed.levels for v in level.parameters.values()]
         np.testing.assert_allclose(
             found.parameters["estimate_without"],
             [*rest.mixed.beta, *own, np.sqrt(rest.mixed.residual_variance)],
             atol=2e-4,
         )
-        assert Refits.bootstrap(va, 20).n_refits_failed == 0
+        assert RefitMethods.bootstrap(va, 20).n_refits_failed == 0
         if structure.drift is not None:
             for left_out in ({"units": ["S05"]}, {"year": 2023}):
                 with pytest.raises(rs.SpecificationError, match="drift"):
-                    Refits.leave_out(va, **left_out)
+                    RefitMethods.leave_out(va, **left_out)
 
 
 # -- simulation, influence, leaving out ----------------------------------------------------------
 
 
 def test_simulations_keep_all_but_the_outcome(plain):
-    first, second = Refits.simulate(plain, 2, random_state=1)
+    first, second = RefitMethods.simulate(plain, 2, random_state=1)
     assert first.blocks is None
     np.testing.assert_array_equal(first.total[:-1, :-1], plain.cross.total[:-1, :-1])
     assert not np.allclose(first.total[:, -1], second.total[:, -1])
-    np.testing.assert_array_equal(Refits.simulate(plain, 1, random_state=1)[0].total, first.total)
+        RefitMethods.simulate(plain, random_state=1)[0].total, first.total
+        RefitMethods.simulate(plain, 1, random_state=1)[0].total, first.total
+    )
     with pytest.raises(rs.SpecificationError):
-        Refits.simulate(plain, 0)
+        RefitMethods.simulate(plain, 0)
 
 
 def test_influence_is_what_a_fit_to_the_other_rows_says(plain):
-    found = Refits.influence(plain)
+    found = RefitMethods.influence(plain)
     assert len(found.schools) == 24
     assert found.schools["cook_distance"].is_monotonic_decreasing
     school = found.schools.loc[0, "school_id"]
@@ -327,7 +329,7 @@ def test_influence_is_what_a_fit_to_the_other_rows_says(plain):
 
 
 def test_leaving_schools_out_is_a_fit_to_the_other_rows(plain):
-    rest = Refits.leave_out(plain, units=["S03", "S07"])
+    rest = RefitMethods.leave_out(plain, units=["S03", "S07"])
     fresh = rs.ValueAddedModel("score ~ prior_score", group="school_id").fit(
         FRAME[~FRAME["school_id"].isin(["S03", "S07"])]
     )
@@ -340,7 +342,7 @@ def test_leaving_schools_out_is_a_fit_to_the_other_rows(plain):
 
 
 def test_leaving_a_year_out_is_a_fit_to_the_other_years(yearly):
-    rest = Refits.leave_out(yearly, year=2023)
+    rest = RefitMethods.leave_out(yearly, year=2023)
     fresh = rs.ValueAddedModel("score ~ prior_score", group="school_id", time="year").fit(
         FRAME[FRAME["year"] != 2023]
     )
@@ -354,14 +356,14 @@ def test_leaving_a_year_out_is_a_fit_to_the_other_years(yearly):
 @pytest.mark.parametrize(
     ("request_", "words"),
     [
-        (lambda va: Refits.influence(va, ["S99"]), "S99"),
-        (lambda va: Refits.influence(va, []), "no unit"),
-        (lambda va: Refits.leave_out(va, units=["S01", "nowhere"]), "nowhere"),
-        (lambda va: Refits.leave_out(va, units=[f"S{k:02d}" for k in range(23)]), "only 1"),
-        (lambda va: Refits.leave_out(va, year=1999), "no years"),
-        (lambda va: Refits.leave_out(va), "exactly one"),
-        (lambda va: Refits.leave_out(va, units=["S01"], year=2023), "exactly one"),
-        (lambda va: Refits.variance_intervals(va, method="wald"), "wald"),
+        (lambda va: RefitMethods.influence(va, ["S99"]), "S99"),
+        (lambda va: RefitMethods.influence(va, []), "no unit"),
+        (lambda va: RefitMethods.leave_out(va, units=["S01", "nowhere"]), "nowhere"),
+        (lambda va: RefitMethods.leave_out(va, units=[f"S{k:02d}" for k in range(23)]), "only 1"),
+        (lambda va: RefitMethods.leave_out(va, year=1999), "no years"),
+        (lambda va: RefitMethods.leave_out(va), "exactly one"),
+        (lambda va: RefitMethods.leave_out(va, units=["S01"], year=2023), "exactly one"),
+        (lambda va: RefitMethods.variance_intervals(va, method="wald"), "wald"),
     ],
 )
 def test_bad_requests_are_refused_by_name(plain, request_, words):
@@ -372,19 +374,19 @@ def test_bad_requests_are_refused_by_name(plain, request_, words):
 
 def test_an_unknown_year_is_named(yearly):
     with pytest.raises(rs.DataError, match="1999"):
-        Refits.leave_out(yearly, year=1999)
+        RefitMethods.leave_out(yearly, year=1999)
 
 
 def test_without_the_groups_own_products_the_way_out_is_told(plain):
     bare = replace(plain, cross=replace(plain.cross, blocks=None))
     for refused in (
-        lambda: Refits.influence(bare, ["S01"]),
-        lambda: Refits.bootstrap(bare, 20, kind="cluster"),
-        lambda: Refits.leave_out(bare, units=["S01"]),
+        lambda: RefitMethods.influence(bare, ["S01"]),
+        lambda: RefitMethods.bootstrap(bare, 20, kind="cluster"),
+        lambda: RefitMethods.leave_out(bare, units=["S01"]),
     ):
         with pytest.raises(rs.SpecificationError, match='keep="groups"'):
             refused()
-    assert Refits.bootstrap(bare, 20).n_refits_failed == 0  # outcomes need none
+    assert RefitMethods.bootstrap(bare, 20).n_refits_failed == 0  # outcomes need none
 
 
 def test_every_school_of_a_large_region_must_be_asked_for(plain):
@@ -399,7 +401,7 @@ def test_every_school_of_a_large_region_must_be_asked_for(plain):
     )
     large = replace(plain, cross=cross)
     with pytest.raises(rs.DataError, match="2000"):
-        Refits.influence(large)
+        RefitMethods.influence(large)
 
 
 @pytest.mark.parametrize(

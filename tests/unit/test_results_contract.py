@@ -9,6 +9,7 @@ import pickle
 import pkgutil
 import re
 import warnings
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -20,12 +21,25 @@ import resilience as rs
 from resilience.columns import column, column_names
 from resilience.pipeline import AnnualResults
 from resilience.results import Results
-from resilience.value_added import OrdinalSchoolResults, SchoolLevelResults, ValueAddedResults
+from resilience.value_added import (
+    EffectsResults,
+    OrdinalSchoolResults,
+    SchoolLevelResults,
+    ValueAddedResults,
+)
+from resilience.value_added.fitted import PupilFit
+from resilience.value_added.refits import RefitMethods
 
 CYRILLIC = re.compile("[А-Яа-яЁё]{3}")
 # Names made of the user's own: a rule's id, an intake column whose school mean was asked for, a
-# choice of a multiverse.
-MADE_OF_NAMES = re.compile(r"verdict_.+|.+_mean|.+_missing|choice_.+")
+# choice of a multiverse, the columns that name a pupil's several schools.
+MADE_OF_NAMES = re.compile(r"verdict_.+|.+_mean|.+_missing|choice_.+|.+ \(largest share\)")
+
+
+Examples = dict[str, tuple[Results, pd.DataFrame]]
+
+# what others build on and no model returns
+BASES = {EffectsResults, PupilFit, RefitMethods}
 
 
 def concrete_classes() -> set[type]:
@@ -39,8 +53,7 @@ def concrete_classes() -> set[type]:
             todo.append(kind)
             if kind.__module__.startswith("resilience."):
                 found.add(kind)
-    # a base that others build on is not itself returned by a model
-    return {kind for kind in found if not kind.__subclasses__()}
+    return found - BASES
 
 
 def pupil_models() -> dict[str, tuple[ValueAddedResults, pd.DataFrame]]:
@@ -77,7 +90,46 @@ def pupil_models() -> dict[str, tuple[ValueAddedResults, pd.DataFrame]]:
         return {
             "pupils": (plain.fit(frame), frame),
             "pupils, every option": (full.fit(frame), frame),
+            **further_models(plain, frame),
         }
+
+
+def further_models(
+    plain: rs.ValueAddedModel, frame: pd.DataFrame
+) -> dict[str, tuple[ValueAddedResults, pd.DataFrame]]:
+    """Return fits with units that cross, shared pupils, drifting years and joint subjects."""
+    formula = plain.formula
+    rng = np.random.default_rng(4)
+    other = rng.permutation(frame["school_id"].to_numpy())
+    share = rng.choice([0.5, 1.0], size=len(frame))
+    moved = frame.assign(earlier_id=other, own=share, rest=1.0 - share)
+    long = pd.concat([frame.assign(subject=s) for s in ("МА", "РУ")], ignore_index=True)
+    long["pupil_key"] = np.tile(np.arange(len(frame)), 2)
+    long["score"] += rng.normal(size=len(long))
+    joint = rs.Structure(outcome_group="subject", unit="pupil_key")
+    members = rs.Membership(unit=["school_id", "earlier_id"], weight=["own", "rest"])
+    drift = replace(plain, time="year", structure=rs.Structure(drift="unstructured"))
+    crossed = rs.ValueAddedModel(formula, crossed=["earlier_id", "school_id"])
+    subjects = replace(plain, formula="score ~ C(subject) * prior_score", structure=joint)
+    return {
+        "pupils, drift": (drift.fit(frame), frame),
+        "pupils, crossed": (crossed.fit(moved), moved),
+        "pupils, shared": (rs.ValueAddedModel(formula, members=members).fit(moved), moved),
+        "pupils, subjects": (subjects.fit(long), long),
+    }
+
+
+def refit_examples(va: ValueAddedResults, frame: pd.DataFrame) -> Examples:
+    """Return what results of value added make of themselves."""
+    plain = rs.ValueAddedModel(va.formula, group="school_id")
+    slopes = replace(plain, slopes="prior_score")
+    wider = slopes.fit(frame)
+    return {
+        "bootstrap": (va.bootstrap(20), va.fixed_effects),
+        "influence": (va.influence(["S00", "S01"]), frame),
+        "likelihood ratio": (rs.anova(va, wider), frame),
+        "comparison": (rs.ValueAddedModel.compare({"A": plain, "B": slopes}, frame), frame),
+    }
 
 
 def mean_model() -> tuple[SchoolLevelResults, pd.DataFrame]:
@@ -119,9 +171,6 @@ def mark_model() -> tuple[OrdinalSchoolResults, pd.DataFrame]:
         parts=rs.MarkParts(spread=True, procedure_spread=True),
     )
     return model.fit(frame), frame
-
-
-Examples = dict[str, tuple[Results, pd.DataFrame]]
 
 
 def examples_of_chance(region: rs.Dataset) -> Examples:
@@ -211,8 +260,10 @@ def examples() -> dict[str, tuple[Results, pd.DataFrame]]:
         )
         many = rs.multiverse(annual.va, annual.index, rules, schools=annual.schools)
         keys = annual.index.scores[["school_id", "year"]]
+        pupils = pupil_models()
         return {
-            **pupil_models(),
+            **pupils,
+            **refit_examples(*pupils["pupils"]),
             "means": mean_model(),
             "marks": marks,
             "annual run": (annual, annual.schools),
@@ -231,6 +282,14 @@ def examples() -> dict[str, tuple[Results, pd.DataFrame]]:
 NAMES = [
     "pupils",
     "pupils, every option",
+    "pupils, drift",
+    "pupils, crossed",
+    "pupils, shared",
+    "pupils, subjects",
+    "bootstrap",
+    "influence",
+    "likelihood ratio",
+    "comparison",
     "means",
     "marks",
     "annual run",
