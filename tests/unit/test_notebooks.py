@@ -24,6 +24,7 @@ def test_there_are_notebooks():
         "03_context_index.ipynb",
         "04_detection.ipynb",
         "05_criteria_multiverse.ipynb",
+        "06_value_added_engine.ipynb",
     ]
 
 
