@@ -152,7 +152,9 @@ def joint_design(model: ModelDefinition, data: pd.DataFrame) -> JointDesign:
     check_table(data, table="data")
     column, levels = subject_levels(model)
     for name in structure.covariance:
-        check_choice(name, [level.name for level in levels], argument="Structure.covariance")
+        check_choice(
+            name, [level.name for level in levels], argument="level in Structure.covariance"
+        )
     prepared = prepare_subjects(
         data,
         model.formula,

@@ -125,7 +125,7 @@ class ValueAddedModel(ModelDefinition):
         intake, structure = self.intake or Intake(), self.structure or Structure()
         named = [level.name for level in levels[: -1 if structure.drift else None]]
         for name in structure.covariance:
-            check_choice(name, named, argument="Structure.covariance")
+            check_choice(name, named, argument="level in Structure.covariance")
         if not isinstance(data, pd.DataFrame):
             given = data if isinstance(data, PupilProducts) else cross_products(self, data)
             products = given.made_for(self)

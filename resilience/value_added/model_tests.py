@@ -156,6 +156,15 @@ def n_parameters(results: ValueAddedResults) -> int:
     return len(fitted.terms) + residual + sum(random_parameters(v) for v in fitted.levels)
 
 
+def random_part(results: ValueAddedResults) -> str:
+    """Return the levels with their terms, and their structure where there are several terms."""
+    return "; ".join(
+        f"{level.name} ({', '.join('1' if t == ONES else t for t in level.terms)}"
+        + (f"; {level.structure})" if len(level.terms) > 1 else ")")
+        for level in results.mixed.levels
+    )
+
+
 def random_parameters(level: LevelEffects) -> int:
     """Return the number of variances and correlations of a level."""
     q = len(level.terms)
@@ -207,6 +216,7 @@ def _row(number: int, fit: ValueAddedResults) -> dict[str, object]:
     return {
         "specification": str(number),
         "formula": fit.formula,
+        "random_part": random_part(fit),
         "method": fit.method,
         "n_parameters": k,
         "criterion_value": fit.criterion,

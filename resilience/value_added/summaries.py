@@ -90,9 +90,10 @@ def convergence_words(results: PupilFit) -> list[Bilingual]:
     """Return how the search ended and what a singular fit means."""
     record = results.convergence
     key = "summaries.converged" if record.converged else "summaries.not_converged"
-    found = [
-        text(key, n=record.n_evaluations, gradient=f"{record.gradient_norm:.1e}"),
-    ]
+    gradient = f"{record.gradient_norm:.1e}"
+    values = {"n": record.n_evaluations, "gradient": gradient}
+    russian = text(key, **values | {"gradient": gradient.replace(".", ",")}).localized("ru")
+    found = [Bilingual(str(text(key, **values)), russian)]
     singular = [level.name for level in results.mixed.levels if level.singular]
     if record.singular or singular:
         found.append(text("summaries.singular", levels=", ".join(singular) or "—"))
