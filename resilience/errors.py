@@ -6,6 +6,9 @@ string or a bilingual one (``i18n.text``); ``localized`` gives the wording for t
 
 from __future__ import annotations
 
+import sys
+import warnings
+
 __all__ = [
     "DataError",
     "DatasetError",
@@ -14,6 +17,7 @@ __all__ = [
     "ResilienceWarning",
     "SpecificationError",
     "WeakDataWarning",
+    "warn_weak_data",
 ]
 
 
@@ -59,3 +63,12 @@ class ResilienceWarning(UserWarning):
 
 class WeakDataWarning(ResilienceWarning):
     """The computation went through, but the data carry little weight; the number is named."""
+
+
+def warn_weak_data(message: str) -> None:
+    """Warn with a `WeakDataWarning` that points to the user's line, however deep it was raised."""
+    package = __name__.partition(".")[0]
+    frame, level = sys._getframe(1), 2
+    while frame.f_globals.get("__name__", "").partition(".")[0] == package and frame.f_back:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(WeakDataWarning(message), stacklevel=level)

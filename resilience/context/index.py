@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import get_args
@@ -37,7 +36,7 @@ from resilience.context.variables import (
     known_variables,
     resolve_inputs,
 )
-from resilience.errors import SpecificationError, WeakDataWarning
+from resilience.errors import SpecificationError, warn_weak_data
 from resilience.i18n import Bilingual, text
 from resilience.validation import check_choice, check_fraction, check_positive, shorten
 
@@ -277,7 +276,7 @@ class ContextIndex:
         prepared = prepare(table, self.inputs, base_year, self.min_coverage)
         if table.n_schools < FEWEST_SCHOOLS:
             message = text("context.weak_schools", n=table.n_schools, least=FEWEST_SCHOOLS)
-            warnings.warn(WeakDataWarning(message), stacklevel=2)
+            warn_weak_data(message)
         weighting = self.scheme.find(prepared, random_state)
         scored = score(prepared, weighting)
         lag = lag_correlation(table, scored.index)
@@ -325,7 +324,7 @@ def _warn_of_gaps(prepared: PreparedTable, weighting: Weighting, index: np.ndarr
         message = text(
             "context.weak_coverage", n=missing, total=int(tried.sum()), least=prepared.min_coverage
         )
-        warnings.warn(WeakDataWarning(message), stacklevel=3)
+        warn_weak_data(message)
 
 
 def _notes(prepared: PreparedTable, index_lag: float) -> list[Bilingual]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,7 +19,7 @@ from resilience.context.ridge import (
     fit_ridge,
 )
 from resilience.context.schemes import Weighting, WeightSet
-from resilience.errors import DataError, WeakDataWarning
+from resilience.errors import DataError, warn_weak_data
 from resilience.i18n import Bilingual, text
 from resilience.validation import shorten
 
@@ -254,9 +253,7 @@ class SupervisedWeights:
             draws = bootstrap_weights(rows, fit, self.n_bootstrap, generator)
             low, high = np.quantile(draws, INTERVAL, axis=0)
         if explained <= 0:
-            warnings.warn(
-                WeakDataWarning(text("context.weak_fit", r2=f"{explained:.3f}")), stacklevel=5
-            )
+            warn_weak_data(text("context.weak_fit", r2=f"{explained:.3f}"))
         if fit.multiplier == MULTIPLIERS[-1]:
             notes.append(text("context.note_largest_penalty"))
         ceiling = _explainable_share(rows)

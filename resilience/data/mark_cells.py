@@ -7,7 +7,6 @@ way out; nothing is repaired or dropped.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,7 +21,7 @@ from resilience.data.mark_rows import (
     checked_rows,
     look_like_per_cents,
 )
-from resilience.errors import DataError, WeakDataWarning
+from resilience.errors import DataError, warn_weak_data
 from resilience.i18n import text
 from resilience.validation import shorten
 
@@ -150,7 +149,7 @@ def read_mark_cells(
     rows = checked_rows(data, roles)
     if look_like_per_cents(rows.counts, roles):
         # the reader's caller is a model's fit, whose caller is meant
-        warnings.warn(WeakDataWarning(text("mark_cells.maybe_per_cents")), stacklevel=3)
+        warn_weak_data(text("mark_cells.maybe_per_cents"))
     school, school_labels = _codes(data, group)
     year, year_labels = _codes(data, time)
     test, test_labels = _codes(data, procedure)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -19,7 +18,7 @@ from resilience.detection.pupil_classes import (
 from resilience.detection.pupil_definitions import LEVEL, PupilDefinition, pupil_definition
 from resilience.detection.pupil_results import ResilientPupilsResults
 from resilience.detection.rules.criteria import Criteria
-from resilience.errors import DataError, SpecificationError, WeakDataWarning
+from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import Bilingual, text
 from resilience.stats.decisions import LossRule
 from resilience.stats.proportions import BetaPrior, fit_beta_prior, wilson_interval
@@ -321,4 +320,4 @@ def _notes(
 def _warn(notes: list[tuple[Bilingual, bool]]) -> None:
     for note, weak in notes:
         if weak:
-            warnings.warn(WeakDataWarning(note), stacklevel=3)
+            warn_weak_data(note)

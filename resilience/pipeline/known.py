@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from datetime import date
 
 import pandas as pd
 
-from resilience.errors import WeakDataWarning
+from resilience.errors import warn_weak_data
 from resilience.i18n import Bilingual, text
 from resilience.pipeline.availability import known_on
 from resilience.pipeline.config import RegionConfig
@@ -68,11 +67,11 @@ def known_region(
         pieces.append(late)
         if n_undated:
             notes = (text("pipeline.undated", n=n_undated, as_of=day.isoformat()),)
-            warnings.warn(WeakDataWarning(notes[0]), stacklevel=3)
+            warn_weak_data(notes[0])
     undated = config.model.outcome_procedure is None and _reads_means(config, region)
     if day is not None and undated:
         notes = (*notes, text("pipeline.undated_means", as_of=day.isoformat()))
-        warnings.warn(WeakDataWarning(notes[-1]), stacklevel=3)
+        warn_weak_data(notes[-1])
     withheld = pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame()
     withheld = withheld.drop_duplicates(["procedure", "year"]) if len(withheld) else withheld
     if len(withheld) and day is not None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from resilience.context import ContextIndex, ContextIndexResults
 from resilience.detection import Criteria, detect_schools
 from resilience.detection.robustness_lists import CODES, ListArray
-from resilience.errors import ResilienceError, SpecificationError, WeakDataWarning
+from resilience.errors import ResilienceError, SpecificationError, WeakDataWarning, warn_weak_data
 from resilience.i18n import Bilingual, text
 from resilience.pipeline.multiverse_refits import (
     Estimated,
@@ -141,7 +141,7 @@ def multiverse(
     single = [n for one in models.fitted for n in one.notes] + [n for a in found for n in a.notes]
     weak = _weaknesses(lists)
     for note in weak:
-        warnings.warn(WeakDataWarning(note), stacklevel=2)
+        warn_weak_data(note)
     return MultiverseResults(
         lists=lists,
         probabilities=probabilities,

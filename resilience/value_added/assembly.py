@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -11,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.data.design import Design, formula_columns
-from resilience.errors import WeakDataWarning
+from resilience.errors import warn_weak_data
 from resilience.i18n import text
 from resilience.stats.crossproducts import ONES
 from resilience.stats.mixed import LevelEffects, MixedFit
@@ -136,34 +135,23 @@ def warn_of_weakness(fitted: MixedFit, groups: list[str]) -> None:
     """Warn of few groups, variances at zero, and a search that did not end well."""
     for name, level in zip(groups, fitted.levels, strict=False):
         if len(level.labels) < 10:
-            warnings.warn(
-                WeakDataWarning(
-                    text("value_added.weak_groups", group=repr(name), n=len(level.labels))
-                ),
-                stacklevel=4,
-            )
+            warn_weak_data(text("value_added.weak_groups", group=repr(name), n=len(level.labels)))
     for level in fitted.levels:
         if level.singular:
-            warnings.warn(
-                WeakDataWarning(
-                    text(
-                        "value_added.weak_variance",
-                        group=repr(level.name),
-                        variance=f"{level.covariance[0, 0]:.3g}",
-                        n=len(level.labels),
-                    )
-                ),
-                stacklevel=4,
+            warn_weak_data(
+                text(
+                    "value_added.weak_variance",
+                    group=repr(level.name),
+                    variance=f"{level.covariance[0, 0]:.3g}",
+                    n=len(level.labels),
+                )
             )
     if not fitted.convergence.converged:
-        warnings.warn(
-            WeakDataWarning(
-                text(
-                    "value_added.not_converged",
-                    gradient=f"{fitted.convergence.gradient_norm:.2g}",
-                )
-            ),
-            stacklevel=4,
+        warn_weak_data(
+            text(
+                "value_added.not_converged",
+                gradient=f"{fitted.convergence.gradient_norm:.2g}",
+            )
         )
 
 

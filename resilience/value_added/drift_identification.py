@@ -12,13 +12,12 @@ said by the expected information of the yearly means of all schools,
 from __future__ import annotations
 
 import itertools
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from resilience.errors import SpecificationError, WeakDataWarning
+from resilience.errors import SpecificationError, warn_weak_data
 from resilience.i18n import text
 from resilience.stats.crossproducts import CrossProducts
 
@@ -152,7 +151,7 @@ def warn_of_separation(
             variance=f"{persistent:.3g}",
             std_error=f"{error:.2g}",
         )
-        warnings.warn(WeakDataWarning(words), stacklevel=4)
+        warn_weak_data(words)
 
 
 def _number(name: str) -> float:

@@ -19,7 +19,6 @@ subjects unless a mapping in ``Structure.outcome_group`` names them.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
@@ -36,7 +35,7 @@ from resilience.data.design import (
     design_from_frame,
     formula_columns,
 )
-from resilience.errors import DataError, SpecificationError, WeakDataWarning
+from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import text
 from resilience.stats.strata import StrataProducts
 from resilience.stats.strata_fit import fit_strata
@@ -291,10 +290,7 @@ def _warn_of_means(prepared: Prepared, column: str, codes: NDArray[np.int64], y:
     means = np.bincount(codes, weights=y) / np.bincount(codes)
     apart = float(np.ptp(means) / np.std(y - means[codes]))
     if apart > _MEANS_APART:
-        warnings.warn(
-            WeakDataWarning(text("subjects.means_differ", spread=f"{apart:.2f}", column=column)),
-            stacklevel=5,
-        )
+        warn_weak_data(text("subjects.means_differ", spread=f"{apart:.2f}", column=column))
 
 
 def _check_pairs(strata: StrataProducts) -> None:

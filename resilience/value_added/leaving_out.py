@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -10,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from resilience.data.design import Design
-from resilience.errors import WeakDataWarning
+from resilience.errors import warn_weak_data
 from resilience.i18n import text
 from resilience.stats.crossproducts import ONES, CrossProducts
 from resilience.stats.mixed import dependent_columns
@@ -42,10 +41,7 @@ def refitted(results: R, cross: CrossProducts) -> R:
     terms = _independent(cross, fitted.terms)
     lost = [t for t in fitted.terms if t not in terms]
     if lost:
-        warnings.warn(
-            WeakDataWarning(text("refits.lost_terms", terms=", ".join(repr(t) for t in lost))),
-            stacklevel=3,
-        )
+        warn_weak_data(text("refits.lost_terms", terms=", ".join(repr(t) for t in lost)))
     design = Design(
         cross=cross,
         terms=terms,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +17,7 @@ from resilience.data.design import (
     formula_columns,
     learn_columns,
 )
-from resilience.errors import DataError, SpecificationError, WeakDataWarning
+from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import text
 from resilience.stats.mixed import dependent_columns
 from resilience.validation import (
@@ -259,10 +258,7 @@ def _check_groups(data: pd.DataFrame, groups: list[str]) -> None:
     for name in groups:
         n = data[name].nunique()
         if n < 10:
-            warnings.warn(
-                WeakDataWarning(text("value_added.weak_groups", group=repr(name), n=n)),
-                stacklevel=4,
-            )
+            warn_weak_data(text("value_added.weak_groups", group=repr(name), n=n))
 
 
 def _check_time(data: pd.DataFrame, school: str, time: str | None) -> None:

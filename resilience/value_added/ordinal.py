@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -15,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from resilience.data.design import FormulaColumns, formula_columns
 from resilience.data.mark_cells import read_mark_cells
 from resilience.data.mark_layout import Layout, lay_out, separable_parts
-from resilience.errors import DataError, SpecificationError, WeakDataWarning
+from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import text
 from resilience.stats.ordinal import OrdinalFit, fit_ordinal
 from resilience.stats.ordinal_data import RandomParts
@@ -281,4 +280,4 @@ class OrdinalSchoolModel:
             gradient = f"{fitted.convergence.gradient_norm:.2g}"
             found.append(text("value_added.not_converged", gradient=gradient))
         for wording in found:
-            warnings.warn(WeakDataWarning(wording), stacklevel=3)
+            warn_weak_data(wording)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ import pandas as pd
 
 from resilience.data.batches.chunk import Chunk, Place
 from resilience.data.design import FormulaColumns, check_rows, formula_columns
-from resilience.errors import DataError, WeakDataWarning
+from resilience.errors import DataError, warn_weak_data
 from resilience.i18n import text
 from resilience.validation import check_columns, check_not_empty, check_numeric
 from resilience.value_added.intake_learning import CellStep, composition_values
@@ -135,16 +134,13 @@ def _gaps(
     if n_dropped:
         schools = frame.loc[~complete, groups[-1]].nunique()
         share = n_dropped / len(frame)
-        warnings.warn(
-            WeakDataWarning(
-                text(
-                    "value_added.dropped",
-                    n=n_dropped,
-                    share=f"{100 * share:.1f}",
-                    schools=schools,
-                )
-            ),
-            stacklevel=4,
+        warn_weak_data(
+            text(
+                "value_added.dropped",
+                n=n_dropped,
+                share=f"{100 * share:.1f}",
+                schools=schools,
+            )
         )
     check_not_empty(kept, table="data")
     return kept, n_dropped, []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self
@@ -10,7 +9,7 @@ from typing import Literal, Self
 import numpy as np
 import pandas as pd
 
-from resilience.errors import DataError, SpecificationError, WeakDataWarning
+from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import text
 from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.likelihood_intervals import profile_intervals
@@ -169,7 +168,7 @@ class RefitMethods(PupilFit):
         ]
         if lost:
             words = text("refits.lost_limits", parameters="; ".join(lost))
-            warnings.warn(WeakDataWarning(words), stacklevel=2)
+            warn_weak_data(words)
         names = ["group", "term", "component", "estimate", "conf_low", "conf_high"]
         return pd.DataFrame(rows, columns=[*names, "interval_method"])
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from resilience.data.design import formula_columns
-from resilience.errors import DataError, SpecificationError, WeakDataWarning
+from resilience.errors import DataError, SpecificationError, WeakDataWarning, warn_weak_data
 from resilience.i18n import Bilingual, text
 from resilience.stats.summary_data import SharedPupils
 from resilience.stats.summary_fit import SummaryFit, fit_summaries
@@ -421,4 +421,4 @@ class SchoolLevelModel:
             gradient = f"{fit.convergence.gradient_norm:.2g}"
             found.append(text("value_added.not_converged", gradient=gradient))
         for wording in found:
-            warnings.warn(WeakDataWarning(wording), stacklevel=4)
+            warn_weak_data(wording)

@@ -8,7 +8,6 @@ products say how many were made and what each was for.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from resilience.data.design_batches import RecipeInputs, learn_recipe, sum_produ
 from resilience.data.design_formula import formula_columns
 from resilience.data.design_recipe import Products, Recipe
 from resilience.data.design_repeats import check_repeats
-from resilience.errors import DataError, SpecificationError, WeakDataWarning
+from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import Bilingual, text
 from resilience.stats.crossproducts import CrossProducts
 from resilience.validation import check_columns, check_table
@@ -207,13 +206,8 @@ def _finished(
     if result.n_dropped:
         share = 100 * result.n_dropped / (result.n_dropped + result.n_rows)
         schools = len(result.dropped_units)
-        warnings.warn(
-            WeakDataWarning(
-                text(
-                    "value_added.dropped", n=result.n_dropped, share=f"{share:.1f}", schools=schools
-                )
-            ),
-            stacklevel=4,
+        warn_weak_data(
+            text("value_added.dropped", n=result.n_dropped, share=f"{share:.1f}", schools=schools)
         )
     return PupilProducts(
         cross=products.cross,

@@ -323,17 +323,17 @@ CASES = {
         ["group is not set", "group='school_id'"],
         "group",
     ),
-    "crossed effects": (
+    "a factor named twice": (
         lambda: fit(crossed=["school_id", "municipality_id"]),
         rs.SpecificationError,
-        ["crossed is set", "not supported by this version", "use nested levels"],
-        "crossed",
+        ["'school_id' stands twice among group, crossed, members and time"],
+        "school_id",
     ),
-    "multiple membership": (
+    "members without weights": (
         lambda: fit(members="teacher_id"),
         rs.SpecificationError,
-        ["members is set", "not supported by this version"],
-        "members",
+        ["members is str", "must be a Membership", "weight=["],
+        "Membership",
     ),
     "unknown method": (
         lambda: fit(method="ols"),

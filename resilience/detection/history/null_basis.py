@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.errors import DataError, SpecificationError, WeakDataWarning
+from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import text
 from resilience.stats.list_null_band import ListDraws, draw_next_list
 from resilience.stats.list_null_panel import PanelPersistence, fit_persistence
@@ -159,15 +158,12 @@ def score_panel(scores: pd.DataFrame, assignment: str | None) -> ScorePanel:
     wide = _wide(own, "score", years)
     raw = wide.to_numpy(dtype=float)
     if len(raw) < FEWEST_SCHOOLS:
-        warnings.warn(
-            WeakDataWarning(text("history.few_schools", n=len(raw), least=FEWEST_SCHOOLS)),
-            stacklevel=4,
-        )
+        warn_weak_data(text("history.few_schools", n=len(raw), least=FEWEST_SCHOOLS))
     y, unit = _deviations(raw)
     full = np.isfinite(raw).any(axis=0)
     means, sds = np.nanmean(raw[:, full], axis=0), np.nanstd(raw[:, full], axis=0)
     if full.sum() > 1 and (np.abs(means) < _STANDARD).all() and (abs(sds - 1) < _STANDARD).all():
-        warnings.warn(WeakDataWarning(text("history.standardised")), stacklevel=4)
+        warn_weak_data(text("history.standardised"))
     sampling = None
     if "sampling_variance" in own.columns:
         check_numeric(own, ["sampling_variance"], table="scores")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +12,7 @@ import pandas as pd
 from resilience.detection.integrity.adjacent_results import AdjacentScoresResults
 from resilience.detection.integrity.borders import Window, read_borders, score_windows
 from resilience.detection.integrity.histograms import by_test, check_scores, read_histograms
-from resilience.errors import DataError, SpecificationError, WeakDataWarning
+from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import Bilingual, text
 from resilience.stats.adjacent_power import moved_share, power_of_windows, windows_needed
 from resilience.stats.adjacent_reference import cross_fitted_shares, school_folds, smooth_shares
@@ -107,9 +106,7 @@ def adjacent_scores(
     check_scores(table, scale)
     school_ids = _school_ids(table, schools)
     if len(school_ids) < FEWEST_SCHOOLS:
-        warnings.warn(
-            WeakDataWarning(text("integrity.few_schools", n=len(school_ids))), stacklevel=2
-        )
+        warn_weak_data(text("integrity.few_schools", n=len(school_ids)))
     fold = school_folds(len(school_ids), n_folds=N_FOLDS, random_state=random_state)
     parts = _all_windows(table, scale, school_ids, fold, reference=reference, window=window)
     rows = parts.rows

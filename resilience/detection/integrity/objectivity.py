@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from resilience.detection.integrity.marker_sets import Marker, MarkerSet
 from resilience.detection.integrity.objectivity_results import ObjectivityResults
 from resilience.detection.integrity.pairs import read_journal
 from resilience.detection.integrity.regional import DENOMINATOR, municipal_shares
-from resilience.errors import DataError, SpecificationError, WeakDataWarning
+from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import Bilingual, text
 from resilience.stats.mark_agreement import TIES, Ties, rank_correlation
 from resilience.validation import (
@@ -150,16 +149,13 @@ def objectivity_markers(
     )
     for row in found.municipalities.to_dict(orient="records"):
         if row["marked_share"] > 1:
-            warnings.warn(
-                WeakDataWarning(
-                    text(
-                        "integrity.share_above_one",
-                        municipality=row["municipality_id"],
-                        marked=row["n_marked"],
-                        sat=row["n_sat"],
-                    )
-                ),
-                stacklevel=2,
+            warn_weak_data(
+                text(
+                    "integrity.share_above_one",
+                    municipality=row["municipality_id"],
+                    marked=row["n_marked"],
+                    sat=row["n_sat"],
+                )
             )
     return found
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pandas as pd
 
-from resilience.errors import DataError, WeakDataWarning
+from resilience.errors import DataError, warn_weak_data
 from resilience.i18n import text
 from resilience.validation import check_columns, check_not_empty, check_table, check_unique, shorten
 
@@ -139,16 +137,13 @@ def municipal_shares(marked: pd.DataFrame, sat: pd.DataFrame, *, warn: bool = Tr
     if warn:
         for place, some, of in zip(found.index, n_marked, n_sat, strict=True):
             if some > of:
-                warnings.warn(
-                    WeakDataWarning(
-                        text(
-                            "integrity.share_above_one",
-                            municipality=place,
-                            marked=int(some),
-                            sat=int(of),
-                        )
-                    ),
-                    stacklevel=2,
+                warn_weak_data(
+                    text(
+                        "integrity.share_above_one",
+                        municipality=place,
+                        marked=int(some),
+                        sat=int(of),
+                    )
                 )
     return pd.DataFrame(
         {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,7 +32,7 @@ from resilience.detection.verdicts.results import DetectionResults
 from resilience.detection.verdicts.shares import judge_shares, share_table
 from resilience.detection.verdicts.tables import Found, Tables, blank, gather
 from resilience.detection.verdicts.working import empty_working, working_table
-from resilience.errors import SpecificationError, WeakDataWarning
+from resilience.errors import SpecificationError, warn_weak_data
 from resilience.i18n import Bilingual, text
 from resilience.stats.decisions import list_fdr
 from resilience.validation import shorten
@@ -124,15 +123,13 @@ def detect_schools(
         variances=variances,
     )
     if len(tables.school_ids) < FEWEST_SCHOOLS:
-        warnings.warn(
-            WeakDataWarning(text("detection.few_schools", n=len(tables.school_ids))), stacklevel=2
-        )
+        warn_weak_data(text("detection.few_schools", n=len(tables.school_ids)))
     applied = [_apply(tables, rule) for rule in chosen]
     notes: list[Bilingual] = []
     for one in applied:
         notes += [n for n in one.notes if n not in notes]
     for note in (n for one in applied for n in one.weak):
-        warnings.warn(WeakDataWarning(note), stacklevel=2)
+        warn_weak_data(note)
     return DetectionResults(
         schools=pd.concat([a.schools for a in applied], ignore_index=True),
         criteria=pd.concat([a.criteria for a in applied], ignore_index=True),

@@ -29,7 +29,7 @@ from resilience.detection.verdicts.problem import (
 from resilience.detection.verdicts.state import State, read_state
 from resilience.detection.verdicts.tables import Found, Tables, blank
 from resilience.detection.verdicts.yearly import subjects_of
-from resilience.errors import WeakDataWarning
+from resilience.errors import warn_weak_data
 from resilience.i18n import Bilingual, text
 from resilience.stats.event_posterior import frechet_bounds
 
@@ -143,7 +143,7 @@ def _view(
     problem = pose(rule, state, better, lasting, adversity)
     notes = list(state.notes)
     if state.variance <= 0:
-        warnings.warn(WeakDataWarning(text("detection.no_variation")), stacklevel=5)
+        warn_weak_data(text("detection.no_variation"))
         notes.append(text("detection.no_variation"))
     if problem.target == "event":
         error = printed(0.5 / float(np.sqrt(EVENT_DRAWS)), 3)
