@@ -290,17 +290,21 @@ def composition_values(
 
 
 def _latent(cross: CrossProducts, name: str) -> Floats:
-    """Return the mean of each cell shrunken by a null model of the column itself."""
+    """Return the mean of each cell shrunken by a null model of the column itself.
+
+    Schools by year have two parts, what lasts in the school and what is the year's own: shrunken
+    alone, every year of a small school would be pulled to the overall mean and not to its school's.
+    """
     alone = common_units(cross.subset_columns([name]))
-    cells = alone.levels[-1]
-    level = replace(
-        cells,
-        name="cell",
-        labels=np.arange(cells.n_groups).astype(object),
-        parent=np.zeros(cells.n_groups, dtype=np.int64),
-    )
+    levels = [
+        replace(v, labels=np.arange(v.n_groups).astype(object), name=f"level_{k}")
+        for k, v in enumerate(alone.levels)
+    ]
     with threadpool_limits(limits=1):
-        null = fit_mixed(replace(alone, levels=(level,)))
-    if null.levels[0].covariance[0, 0] == 0.0:
+        null = fit_mixed(replace(alone, levels=tuple(levels)))
+    if not any(v.covariance[0, 0] > 0.0 for v in null.levels):
         raise DataError(text("value_added.flat_composition", column=repr(name)))
-    return np.asarray(null.beta[0] + null.levels[0].modes[:, 0])
+    of_outer = np.zeros(1)
+    for products, effects in zip(levels, null.levels, strict=True):
+        of_outer = of_outer[products.parent] + effects.modes[:, 0]
+    return np.asarray(null.beta[0] + of_outer)
