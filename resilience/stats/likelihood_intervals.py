@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize, stats
+from scipy import optimize, special
 
 from resilience.stats.search import Objective
 
@@ -115,7 +115,7 @@ def profile_intervals(
     ----------
     VenzonMoolgavkar1988.
     """
-    z = float(stats.norm.ppf(0.5 + level / 2.0))
+    z = float(special.ndtri(0.5 + level / 2.0))
     surface = _Surface(criterion=criterion)
     asked = range(len(criterion.names)) if only is None else only
     return tuple(_interval(surface, k, *criterion.names[k], z) for k in asked)

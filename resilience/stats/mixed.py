@@ -35,9 +35,11 @@ from resilience.stats.search import optimise
 __all__ = [
     "LevelEffects",
     "MixedFit",
+    "check_rank",
     "dependent_columns",
     "effects_at",
     "fit_mixed",
+    "in_own_units",
     "mixed_criterion",
 ]
 
@@ -176,7 +178,7 @@ def fit_mixed(
     terms = tuple(cross.columns[:-1] if fixed is None else fixed)
     working = working_units(cross, terms, covariance or {})
     at = tuple(working.columns.index(t) for t in terms)
-    _check_rank(working, at, terms)
+    check_rank(working, at, terms)
     problem = Problem(
         cross=working,
         fixed=at,
@@ -185,7 +187,7 @@ def fit_mixed(
     )
     theta, convergence = optimise(problem)
     profile = evaluate(problem, theta)
-    return _in_own_units(problem, theta, profile, convergence, terms)
+    return in_own_units(problem, theta, profile, convergence, terms)
 
 
 def mixed_criterion(
@@ -283,7 +285,8 @@ def dependent_columns(gram: Floats, names: Sequence[str], tolerance: float = 1e-
     return found
 
 
-def _check_rank(cross: CrossProducts, at: tuple[int, ...], terms: Sequence[str]) -> None:
+def check_rank(cross: CrossProducts, at: tuple[int, ...], terms: Sequence[str]) -> None:
+    """Raise where rows are too few, columns depend on others or nothing is left to explain."""
     p = len(at)
     if cross.n_rows <= p:
         raise SpecificationError(text("engine.no_residual", p=p, n=cross.n_rows))
@@ -301,13 +304,14 @@ def _check_rank(cross: CrossProducts, at: tuple[int, ...], terms: Sequence[str])
         )
 
 
-def _in_own_units(
+def in_own_units(
     problem: Problem,
     theta: Floats,
     profile: Profile,
     convergence: Convergence,
     terms: tuple[str, ...],
 ) -> MixedFit:
+    """Return the fit at some entries, back in the units of the columns."""
     cross = problem.cross
     unit = cross.scale[-1]
     sigma2 = profile.residual / profile.denominator * unit**2

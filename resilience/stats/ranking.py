@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import interpolate, special, stats
+from scipy import interpolate, special
 
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
@@ -273,7 +273,7 @@ def posterior_ranks(
 
 
 def _rank_limits(m: Floats, curve: _Curve, level: float) -> RankIntervals:
-    z = float(stats.norm.ppf(0.5 + level / 2.0))
+    z = float(special.ndtri(0.5 + level / 2.0))
     middle = curve.below(m) - 0.5
     limits = []
     for side in (-1.0, 1.0):
@@ -313,7 +313,7 @@ def comparative_multiplier(
     GoldsteinHealy1995.
     """
     s = np.asarray(std_error, dtype=float)
-    z = float(stats.norm.ppf(0.5 + level / 2.0))
+    z = float(special.ndtri(0.5 + level / 2.0))
     chosen = np.arange(len(s))
     if len(s) > _MULTIPLIER_UP_TO:
         middles = (np.arange(_MULTIPLIER_UP_TO) + 0.5) * len(s) / _MULTIPLIER_UP_TO

@@ -26,7 +26,7 @@ from resilience.i18n import text
 from resilience.stats.covariance import Covariance
 from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.elimination_adjoint import elimination_adjoint, product_sensitivities
-from resilience.stats.mixed import MixedFit, _check_rank, _in_own_units
+from resilience.stats.mixed import MixedFit, check_rank, in_own_units
 from resilience.stats.profile import (
     Method,
     Problem,
@@ -357,7 +357,7 @@ def fit_strata(
     theta, convergence = optimise(search)
     whitened, entries, R = search.at(theta)
     terms = tuple(whitened.cross.columns[k] for k in whitened.fixed)
-    fitted = _in_own_units(whitened, entries, evaluate(whitened, entries), convergence, terms)
+    fitted = in_own_units(whitened, entries, evaluate(whitened, entries), convergence, terms)
     known = {field.name: getattr(fitted, field.name) for field in fields(fitted)}
     return StrataFit(
         **known,
@@ -376,6 +376,6 @@ def _problem(
     """Return the problem of nested levels in its working units."""
     working = working_units(cross, terms, covariance)
     at = tuple(working.columns.index(t) for t in terms)
-    _check_rank(working, at, terms)
+    check_rank(working, at, terms)
     structures = level_structures(working, covariance)
     return Problem(cross=working, fixed=at, method=method, structures=structures)

@@ -15,7 +15,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from resilience.data.design import formula_columns
 from resilience.errors import DataError, SpecificationError
@@ -309,4 +308,4 @@ def _against(first: ValueAddedResults, other: ValueAddedResults) -> tuple[float,
     changed = float((both["band"] != both["band_other"]).sum())
     if both["effect"].nunique() < 2 or both["effect_other"].nunique() < 2:
         return float("nan"), changed
-    return float(stats.spearmanr(both["effect"], both["effect_other"]).statistic), changed
+    return float(both["effect"].corr(both["effect_other"], method="spearman")), changed

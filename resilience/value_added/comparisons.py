@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 from resilience.errors import SpecificationError
 from resilience.i18n import text
@@ -36,7 +36,7 @@ def at_level(
     check_fraction(level, argument="level", closed=False)
     spread = _spread(errors, kind)
     effect = table["effect"].to_numpy(dtype=float)
-    reach = float(stats.norm.ppf(0.5 + level / 2.0)) * spread
+    reach = float(special.ndtri(0.5 + level / 2.0)) * spread
     _, (low, high) = school_ranks(effect, errors, level=level, random_state=random_state)
     return table.assign(
         conf_low=effect - reach, conf_high=effect + reach, rank_low=low, rank_high=high

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from resilience.stats.prediction_errors import EffectErrors
 from resilience.stats.ranking import (
@@ -20,7 +20,7 @@ __all__ = ["coefficient_table", "effects_table", "school_ranks"]
 
 Floats = NDArray[np.float64]
 
-_JOINT_UP_TO = 1000  # schools: above, what municipalities share is left out of the table's ranks
+_JOINT_UP_TO = 1000  # schools: above, what schools share is left out of the table's ranks
 
 
 def effects_table(
@@ -66,12 +66,12 @@ def effects_table(
     check_fraction(level, argument="level", closed=False)
     conditional = np.sqrt(np.maximum(errors.conditional, 0.0))
     std_error = np.sqrt(errors.prediction)
-    z = float(stats.norm.ppf(0.5 + level / 2.0))
+    z = float(special.ndtri(0.5 + level / 2.0))
     trusted = (
         1.0 - errors.conditional / prior_variance if prior_variance > 0 else np.zeros_like(effect)
     )
     with np.errstate(divide="ignore", invalid="ignore"):
-        p_above = stats.norm.cdf(np.where(std_error > 0, effect / std_error, np.sign(effect) * 99))
+        p_above = special.ndtr(np.where(std_error > 0, effect / std_error, np.sign(effect) * 99))
     rank, (low, high) = school_ranks(effect, errors, level=level, random_state=random_state)
     return pd.DataFrame(
         {
@@ -100,7 +100,7 @@ def coefficient_table(
 ) -> pd.DataFrame:
     """Return ``term estimate std_error statistic p_value conf_low conf_high``."""
     std_error = np.sqrt(np.diag(covariance))
-    z = float(stats.norm.ppf(0.5 + level / 2.0))
+    z = float(special.ndtri(0.5 + level / 2.0))
     statistic = beta / std_error
     return pd.DataFrame(
         {
@@ -108,7 +108,7 @@ def coefficient_table(
             "estimate": beta,
             "std_error": std_error,
             "statistic": statistic,
-            "p_value": 2.0 * stats.norm.sf(np.abs(statistic)),
+            "p_value": 2.0 * special.ndtr(-np.abs(statistic)),
             "conf_low": beta - z * std_error,
             "conf_high": beta + z * std_error,
         }
@@ -118,12 +118,15 @@ def coefficient_table(
 def school_ranks(
     effect: Floats, errors: EffectErrors, *, level: float, random_state: int
 ) -> tuple[Floats, RankIntervals]:
-    """Return the ranks of the table: by conditional errors, those of outer units included.
+    """Return the ranks of the table: by conditional errors, with what schools share of them.
+
+    Shared are the errors of outer units and of factors that are crossed with the school.
 
     The error of the coefficients cancels in a comparison up to the difference of two leverages;
     `rank_table` counts it on request.
     """
-    if errors.shared and len(effect) <= _JOINT_UP_TO:
+    correlated = bool(errors.shared) or errors.joint_conditional is not None
+    if correlated and len(effect) <= _JOINT_UP_TO:
         n_draws = max(2000, min(10_000, 1_000_000 // len(effect)))
         return joint_ranks(
             effect,

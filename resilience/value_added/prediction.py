@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from resilience.data.design import design_columns, formula_columns
 from resilience.errors import DataError, SpecificationError
@@ -120,7 +120,7 @@ def prediction_table(
     added: dict[str, NDArray[Any]] = {"predicted": found.mean}
     if interval is not None:
         variance = _variances(results, found) + found.unseen
-        z = float(stats.norm.ppf(0.5 + interval / 2.0))
+        z = float(special.ndtri(0.5 + interval / 2.0))
         own = variance + found.left_out + _residual(results, found.rows.frame)
         spread, whole = z * np.sqrt(variance), z * np.sqrt(own)
         added |= {

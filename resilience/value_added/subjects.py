@@ -22,7 +22,7 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from resilience.errors import SpecificationError
 from resilience.i18n import text
@@ -226,7 +226,7 @@ def _effects(
     prior = float(loading @ school.covariance @ loading)
     conditional = np.maximum(errors.conditional, 0.0)
     std_error = np.sqrt(errors.prediction)
-    z = float(stats.norm.ppf(0.5 + level / 2.0))
+    z = float(special.ndtri(0.5 + level / 2.0))
     trusted = 1.0 - conditional / prior if prior > 0 else np.zeros_like(effect)
     return pd.DataFrame(
         {

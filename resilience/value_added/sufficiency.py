@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
@@ -133,7 +133,7 @@ def _standard_error(std_error: float | None, half_width: float | None, level: fl
         return check_positive(std_error, argument="std_error")
     assert half_width is not None
     check_positive(half_width, argument="half_width")
-    return half_width / float(stats.norm.ppf(0.5 + level / 2.0))
+    return half_width / float(special.ndtri(0.5 + level / 2.0))
 
 
 def _critical_reliability(results: YearlyEffects, bound: float) -> Floats:

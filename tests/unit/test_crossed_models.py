@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 
 from resilience.stats.crossed_products import CrossedProducts
 from resilience.value_added.membership import Membership
@@ -209,6 +210,20 @@ def test_errors_of_all_schools_are_joint(pupils):
     pair = va.pairs(errors="conditional").iloc[0]
     expected = joint[0, 0] + joint[1, 1] - 2.0 * joint[0, 1]
     assert pair["std_error"] ** 2 == pytest.approx(expected)
+
+
+def test_ranks_take_what_schools_share_of_their_errors(pupils):
+    """Pupils who changed school tie the errors of two schools; expected ranks by brute force."""
+    fitted = ValueAddedModel("score ~ prior_score", members=WIDE).fit(pupils)
+    effect = fitted.school_effects["effect"].to_numpy()
+    V = fitted.errors.joint_conditional
+    apart = np.sqrt(np.add.outer(np.diag(V), np.diag(V)) - 2.0 * V + np.eye(len(V)))
+    by_hand = norm.cdf(np.subtract.outer(effect, effect) / apart).sum(axis=1) + 0.5
+    found = fitted.school_effects["rank_expected"].to_numpy()
+    np.testing.assert_allclose(found, by_hand, atol=1e-9)
+    alone = np.sqrt(np.add.outer(np.diag(V), np.diag(V)))
+    blind = norm.cdf(np.subtract.outer(effect, effect) / alone).sum(axis=1) + 0.5
+    assert np.abs(blind - by_hand).max() > 1e-3
 
 
 def test_results_survive_pickling(pupils):
