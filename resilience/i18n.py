@@ -19,6 +19,7 @@ __all__ = [
     "Language",
     "catalogue_tables",
     "check_language",
+    "has_text",
     "text",
     "text_keys",
 ]
@@ -129,7 +130,14 @@ def text(key: str, /, **values: object) -> Bilingual:
     return Bilingual(en.format(**values), ru.format(**russian))
 
 
+def has_text(key: str) -> bool:
+    """Tell whether the catalogue has a wording under this key."""
+    namespace, _, name = key.partition(".")
+    return name in _texts(namespace)
+
+
+@cache
 def text_keys() -> tuple[str, ...]:
-    """Return every key of the catalogue of texts, sorted."""
+    """Return every key of the catalogue of texts, sorted; reads all its files."""
     tables = catalogue_tables("texts")
     return tuple(sorted(f"{space}.{key}" for space, own in tables.items() for key in own))

@@ -25,7 +25,7 @@ from resilience.data.normalise import (
 from resilience.data.problems import Problems
 from resilience.data.schema import CellType, ColumnRule, named, out_of_range
 from resilience.errors import DataError
-from resilience.i18n import text, text_keys
+from resilience.i18n import has_text, text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,11 +74,10 @@ def accepted_headers(names: Iterable[str]) -> dict[str, str]:
     A column answers to its name, its labels in both languages and the further wordings of the
     catalogue (``schema.also_<name>``, separated by semicolons).
     """
-    keys = set(text_keys())
     found: dict[str, str] = {}
     for name in names:
         wordings = [name, label(name, "en"), label(name, "ru")]
-        if f"schema.also_{name}" in keys:
+        if has_text(f"schema.also_{name}"):
             also = text(f"schema.also_{name}")
             wordings += [*also.en.split(";"), *also.ru.split(";")]
         for wording in wordings:

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.errors import DataError, SpecificationError
-from resilience.i18n import Bilingual, text, text_keys
+from resilience.i18n import Bilingual, has_text, text
 from resilience.validation import (
     check_columns,
     check_finite,
@@ -100,11 +100,7 @@ class ListArray:
 def choice_words(name: str) -> Bilingual:
     """Return a choice or a level under its own name in English, in words in Russian."""
     key = f"multiverse_choices.{name}"
-    return Bilingual(name, text(key).ru if key in _choice_keys() else name)
-
-
-def _choice_keys() -> frozenset[str]:
-    return frozenset(k for k in text_keys() if k.startswith("multiverse_choices."))
+    return Bilingual(name, text(key).ru if has_text(key) else name)
 
 
 def _unknown_weight(name: object, what: str, known: tuple[str, ...]) -> SpecificationError:

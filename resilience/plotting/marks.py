@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from resilience.columns import label
 from resilience.errors import DataError, SpecificationError
-from resilience.i18n import check_language, text, text_keys
+from resilience.i18n import check_language, has_text, text
 from resilience.plotting.canvas import (
     PALETTE,
     look,
@@ -281,13 +281,13 @@ def _mark_text(mark: Any) -> str:
 
 def _mark_words(mark: Any, lang: str) -> str:
     key = f"plots_marks.mark_{mark}"
-    if key in text_keys():  # a category of a share, which has no mark of its own
+    if has_text(key):  # a category of a share, which has no mark of its own
         return text(key).localized(lang)
     return text("plots_marks.mark", mark=_mark_text(mark)).localized(lang)
 
 
 def _threshold_words(border: Any, lang: str) -> str:
-    if f"plots_marks.mark_{border}" in text_keys():
+    if has_text(f"plots_marks.mark_{border}"):
         return text("plots_marks.threshold_of_share").localized(lang)
     return text("plots_marks.threshold_of", mark=_mark_text(border)).localized(lang)
 

@@ -13,7 +13,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.ticker import MaxNLocator
 
 from resilience.errors import DataError, SpecificationError
-from resilience.i18n import Bilingual, check_language, text, text_keys
+from resilience.i18n import Bilingual, check_language, has_text, text
 from resilience.plotting.canvas import (
     GREY,
     PALETTE,
@@ -206,7 +206,7 @@ def _table_of(source: Any, key: str) -> pd.DataFrame:
 
 
 def _view_name(key: str, lang: str) -> str:
-    if f"plots_marks.view_{key}" in text_keys():
+    if has_text(f"plots_marks.view_{key}"):
         return text(f"plots_marks.view_{key}").localized(lang)
     return key
 

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from resilience.columns import label
-from resilience.i18n import Bilingual, text, text_keys
+from resilience.i18n import Bilingual, has_text, text
 from resilience.reporting.draft import localized
 
 __all__ = ["RuleFacts", "rules_applied"]
@@ -174,7 +174,7 @@ def _printed(value: Any, name: str, lang: str) -> str:
     if name == "column":
         return f"{label(str(value), lang)} ({value})"
     key = f"appendix.value_{name}_{value}"
-    return text(key).localized(lang) if key in text_keys() else localized(value, lang)
+    return text(key).localized(lang) if has_text(key) else localized(value, lang)
 
 
 def _wording(rule: Any, name: str, lang: str) -> Any:

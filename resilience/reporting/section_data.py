@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from resilience.columns import label
-from resilience.i18n import text_keys
+from resilience.i18n import has_text
 from resilience.reporting.draft import Draft, Markup, escape, localized
 from resilience.reporting.material import Material, years_of
 
@@ -36,7 +36,7 @@ def _write_question(draft: Draft, question: object) -> None:
     grade = re.fullmatch(r"since_grade[_(]?(\d+)\)?", words)
     if grade:
         draft.say("question_since_grade", grade=grade[1])
-    elif f"appendix.question_{words}" in text_keys():
+    elif has_text(f"appendix.question_{words}"):
         draft.say(f"question_{words}")
     else:
         draft.say("question_other", question=words)

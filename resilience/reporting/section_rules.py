@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from resilience.i18n import text, text_keys
+from resilience.i18n import has_text, text
 from resilience.reporting import formulas
 from resilience.reporting.draft import Draft, Markup, escape
 from resilience.reporting.rules import RuleFacts
@@ -78,6 +78,6 @@ def _parameters(draft: Draft, rule: RuleFacts) -> tuple[list[str], list[list[str
 def _parameter(draft: Draft, name: str) -> Markup:
     """Return a parameter in words with its name in criteria files."""
     key = f"appendix.parameter_{name}"
-    if key not in text_keys():
+    if not has_text(key):
         return Markup(f"`{name}`")
     return Markup(f"{escape(text(key).localized(draft.lang))} (`{name}`)")

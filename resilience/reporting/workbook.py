@@ -12,7 +12,7 @@ import pandas as pd
 
 from resilience.columns import Column, column, column_names, glossary, label
 from resilience.errors import OutputError
-from resilience.i18n import Bilingual, text, text_keys
+from resilience.i18n import Bilingual, has_text, text
 from resilience.reporting.archives import read_parts, write_parts
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def workbook_bytes(tables: Mapping[str, pd.DataFrame], lang: str) -> bytes:
 
 def _sheet_title(name: str, taken: set[str], lang: str) -> str:
     key = f"reporting.sheet_{name}"
-    words = text(key).localized(lang) if key in text_keys() else name
+    words = text(key).localized(lang) if has_text(key) else name
     return _unique(words, taken)
 
 
@@ -167,7 +167,7 @@ def _shown(value: object, kind: str, lang: str) -> object:
         return text("verdicts.yes" if value else "verdicts.no").localized(lang)
     if isinstance(value, str):
         key = f"verdicts.{value}"
-        if kind == "verdict" and key in text_keys():
+        if kind == "verdict" and has_text(key):
             return text(key).localized(lang)
         return value
     if isinstance(value, int):

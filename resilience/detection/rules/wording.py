@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from resilience.columns import label
 from resilience.detection.rules.criterion import SHARE, Criterion, is_flag
 from resilience.detection.rules.rule import Rule
-from resilience.i18n import Bilingual, check_language, text, text_keys
+from resilience.i18n import Bilingual, check_language, has_text, text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +51,7 @@ def printed_value(value: object, lang: str) -> str:
 def field_label(name: str, lang: str) -> str:
     """Return what a field of a rule or criterion is called."""
     own = f"rules.field_{name}"
-    return text(own if own in text_keys() else f"appendix.parameter_{name}").localized(lang)
+    return text(own if has_text(own) else f"appendix.parameter_{name}").localized(lang)
 
 
 def describe_criterion(criterion: Criterion, lang: str) -> str:
