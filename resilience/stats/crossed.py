@@ -102,7 +102,7 @@ class CrossedProblem(Problem):
             denominator=m,
             inverse=inverse,
             elimination=Elimination(
-                total=reduced.total, log_determinant=reduced.log_determinant, reduced=()
+                total=reduced.total, log_determinant=reduced.log_determinant, reduced=(), own=()
             ),
             reduced=reduced,
         )

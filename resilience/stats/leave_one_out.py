@@ -128,9 +128,8 @@ def _own_modes(plan: RefitPlan, refit: Refit, at: int, group: int) -> Floats:
     own = cross.subset_groups(
         cross.levels[0].name, mask=np.arange(cross.levels[0].n_groups) == outermost
     )
-    factors = problem.factors(refit.theta)
-    covariances = tuple(f @ f.T for f in factors)
-    solves = solve_groups(own, covariances, eliminate(own, factors))
+    covariances = problem.covariances(refit.theta)
+    solves = solve_groups(own, covariances, eliminate(own, covariances))
     unit = cross.scale[-1]
     fixed = list(problem.fixed)
     shift = np.zeros(len(fixed))

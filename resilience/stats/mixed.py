@@ -338,7 +338,7 @@ def in_own_units(
 def _all_effects(problem: Problem, theta: Floats, profile: Profile) -> tuple[LevelEffects, ...]:
     cross = problem.cross
     sigma2 = profile.residual / profile.denominator * cross.scale[-1] ** 2
-    covariances = tuple(f @ f.T for f in problem.factors(theta))
+    covariances = problem.covariances(theta)
     solves = solve_groups(cross, covariances, profile.elimination)
     return tuple(
         _level_effects(problem, k, theta, solves, profile, sigma2) for k in range(len(cross.levels))
@@ -354,7 +354,7 @@ def _level_effects(
     sigma2: float,
 ) -> LevelEffects:
     cross = problem.cross
-    covariances = tuple(f @ f.T for f in problem.factors(theta))
+    covariances = problem.covariances(theta)
     level, D = cross.levels[at], covariances[at]
     structure, parameters = problem.structures[at], problem.parts(theta)[at]
     F, S = solves.to_columns[at], solves.to_self[at]

@@ -18,7 +18,7 @@ and the search starts again in that direction.  Source: BatesEtAl2015, equations
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -27,7 +27,7 @@ from scipy import linalg
 
 from resilience.stats.covariance import Covariance, CovarianceStructure, covariance_structure
 from resilience.stats.crossproducts import CrossProducts
-from resilience.stats.elimination import Elimination, eliminate, solve_groups
+from resilience.stats.elimination import Elimination, eliminate, solve_groups, term_products
 
 __all__ = [
     "Method",
@@ -87,6 +87,10 @@ class Problem:
         """Return the factors, shape (q, q) per level, that ``theta`` stands for."""
         pairs = zip(self.structures, self.parts(theta), strict=True)
         return tuple(structure.factor(part) for structure, part in pairs)
+
+    def covariances(self, theta: Floats) -> tuple[Floats, ...]:
+        """Return the relative covariances, shape (q, q) per level."""
+        return tuple(factor @ factor.T for factor in self.factors(theta))
 
     def theta(self, factors: Sequence[Floats]) -> Floats:
         """Return the parameters of the covariances of the factors as one vector."""
@@ -161,7 +165,7 @@ def _joined(parts: Sequence[Floats]) -> Floats:
 def evaluate(problem: Problem, theta: Floats) -> Profile:
     """Return the profiled criterion at ``theta`` with the quantities behind it."""
     cross = problem.cross
-    done = eliminate(cross, problem.factors(theta))
+    done = eliminate(cross, problem.covariances(theta))
     fixed = list(problem.fixed)
     p = len(fixed)
     n = cross.n_rows
@@ -187,18 +191,17 @@ def evaluate(problem: Problem, theta: Floats) -> Profile:
 
 def sensitivities(problem: Problem, theta: Floats, profile: Profile) -> tuple[Floats, ...]:
     """Return T per level: the derivative of the criterion in the relative covariance."""
-    covariances = tuple(f @ f.T for f in problem.factors(theta))
-    solves = solve_groups(problem.cross, covariances, profile.elimination)
+    solves = solve_groups(problem.cross, problem.covariances(theta), profile.elimination)
     contrast = residual_contrast(problem, profile)
     found: list[Floats] = []
+    fixed = list(problem.fixed)
     for F, S in zip(solves.to_columns, solves.to_self, strict=True):
-        flat = F.reshape(-1, F.shape[2])  # one product of two matrices, not one per group
-        rho = (flat @ contrast).reshape(F.shape[:2])
-        T = S.sum(axis=0) - profile.denominator / profile.residual * (rho.T @ rho)
-        if problem.method == "reml" and len(profile.beta):
-            half = flat[:, list(problem.fixed)] @ linalg.cholesky(profile.inverse, lower=True)
-            across = half.reshape(*F.shape[:2], -1).transpose(1, 0, 2).reshape(F.shape[1], -1)
-            T = T - across @ across.T
+        q = F.shape[1]
+        rho = np.stack([F[:, k] @ contrast for k in range(q)])
+        T = S.sum(axis=0) - profile.denominator / profile.residual * (rho @ rho.T)
+        if problem.method == "reml" and fixed:
+            gram = term_products(F, F)[:, fixed][:, :, :, fixed]
+            T = T - np.einsum("jpkr,pr->jk", gram, profile.inverse)
         found.append(0.5 * (T + T.T))
     return tuple(found)
 
@@ -255,9 +258,11 @@ def working_units(
         )
         if not movable:
             centre[[c for c in level.columns if c]] = 0.0
-    if np.array_equal(centre, cross.centre):
-        return cross
-    return cross.recentred(centre, cross.scale)
+    if not np.array_equal(centre, cross.centre):
+        cross = cross.recentred(centre, cross.scale)
+    # an evaluation works on a term and a column of all groups at once: these lie side by side
+    levels = [replace(v, products=np.asfortranarray(v.products)) for v in cross.levels]
+    return replace(cross, levels=tuple(levels))
 
 
 def criterion_in_own_units(problem: Problem, profile: Profile) -> float:

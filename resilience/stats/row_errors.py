@@ -86,7 +86,7 @@ def nested_row_variances(
     """
     working = working_units(cross, fitted.terms, {})
     relative = _relative(fitted, [to_own_units(working, v.columns) for v in working.levels])
-    elimination = eliminate(working, tuple(lower_factor(D) for D in relative))
+    elimination = eliminate(working, tuple(relative))
     at = [working.columns.index(t) for t in fitted.terms]
     moved = X @ to_own_units(working, at)
     weights = [

@@ -201,7 +201,7 @@ class StrataProblem:
         contrast = residual_contrast(problem, profile)
         adjoint = elimination_adjoint(
             problem.cross,
-            tuple(f @ f.T for f in problem.factors(entries)),
+            problem.covariances(entries),
             profile.elimination,
             m / profile.residual * np.outer(contrast, contrast),
             log_determinant=0.0,
@@ -227,7 +227,7 @@ class StrataProblem:
         problem, entries, R = at
         adjoint = product_sensitivities(
             problem.cross,
-            tuple(f @ f.T for f in problem.factors(entries)),
+            problem.covariances(entries),
             profile,
             fixed=problem.fixed,
             method=problem.method,
