@@ -113,7 +113,7 @@ class Search:
             jac=True,
             method="L-BFGS-B",
             bounds=self.problem.bounds,
-            options={"ftol": 1e-15, "gtol": 1e-9, "maxiter": 500, "maxls": 50},
+            options={"ftol": 1e-11, "gtol": 1e-9, "maxiter": 500, "maxls": 50},
         )
         self.iterations += int(found.nit)
         theta, best = np.asarray(found.x, dtype=float), float(found.fun)

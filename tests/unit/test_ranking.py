@@ -51,6 +51,21 @@ def test_ranks_add_up_and_keep_the_limits():
     np.testing.assert_allclose(expected_rank(np.zeros(4), np.zeros(4)), 2.5)
 
 
+def test_very_many_schools_take_a_convolution_and_get_the_same_ranks(monkeypatch):
+    rng = np.random.default_rng(8)
+    n = 10_500
+    s = np.sqrt(0.09 / (1.0 + rng.gamma(1.2, 3.0, size=n)))
+    m = rng.normal(size=n) * np.sqrt(np.maximum(0.09 - s**2, 0.0))
+    rank, (low, high) = ranking.posterior_ranks(m, s)
+    chosen = np.arange(0, n, 50)
+    exact = norm.cdf((m[chosen, None] - m) / np.hypot(s[chosen, None], s)).sum(axis=1) + 0.5
+    # classes of errors and a mesh: a half of one of 10,500 ranks
+    np.testing.assert_allclose(rank[chosen], exact, atol=0.5)
+    monkeypatch.setattr(ranking, "_SUMMED_UP_TO", n)
+    _, (summed_low, summed_high) = ranking.posterior_ranks(m, s)
+    assert max(np.abs(low - summed_low).max(), np.abs(high - summed_high).max()) <= 2
+
+
 def test_many_schools_take_the_curve_and_get_the_same_ranks(monkeypatch):
     m, s = region(1200, 3)
     found = expected_rank(m, s)
