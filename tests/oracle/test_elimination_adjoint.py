@@ -112,7 +112,9 @@ def test_one_level_by_hand():
     D, s, t = 0.5, 2.0, 4.0  # rows 1 and 3: two rows, sum 4
     factor = np.array([[np.sqrt(D)]])
     total = np.array([[0.0, 0.0], [0.0, 1.0]])  # the scalar is log|V| + T_yy
-    found = elimination_adjoint(cross, [factor @ factor.T], eliminate(cross, (factor @ factor.T,)), total)
+    found = elimination_adjoint(
+        cross, [factor @ factor.T], eliminate(cross, (factor @ factor.T,)), total
+    )
     gain = D / (1 + D * s)
     # d/ds: gain + (gain t)²; d/dt: −2 gain t
     assert found.products[0][0, 0] == pytest.approx([gain + (gain * t) ** 2, -2 * gain * t])
