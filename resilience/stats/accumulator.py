@@ -25,6 +25,8 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
 Labels = NDArray[np.object_]
 
+_PIECE = 8192  # rows
+
 
 class Accumulator:
     """Running cross-products; memory grows with the groups, not with the rows.
@@ -114,10 +116,7 @@ class Accumulator:
         if n > len(self._room):
             self._room = np.empty((n, P))
         block = self._room[:n]
-        block[:, 0] = 1.0
-        for k, values in enumerate(data, start=1):
-            np.subtract(values, self.centre[k], out=block[:, k])
-        block[:, 1:] *= 1.0 / self.scale[1:]
+        self._fill(block, data)
         counted, logs = None, None
         if weights is not None:
             if (weights < 0).any() or len(weights) != n:
@@ -129,6 +128,18 @@ class Accumulator:
         self.total += block.T @ block
         self.n_rows += n if counted is None else int(counted.sum())
         self._add_cells(block, codes, counted, logs)
+
+    def _fill(self, block: Floats, data: Sequence[Floats]) -> None:
+        """Write the columns in working units as rows, in pieces that stay in the cache."""
+        rate = 1.0 / self.scale
+        piece = np.ones((len(self.columns), min(len(block), _PIECE)))
+        for start in range(0, len(block), _PIECE):
+            rows = block[start : start + _PIECE]
+            part = piece[:, : len(rows)]
+            for k, values in enumerate(data, start=1):
+                np.subtract(values[start : start + _PIECE], self.centre[k], out=part[k])
+                part[k] *= rate[k]
+            rows[...] = part.T
 
     def _add_cells(
         self,
