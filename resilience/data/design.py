@@ -159,13 +159,16 @@ def design_from_frame(
             )
         own = [ONES] if level.by is None else list(indicators[level.by])
         levels.append((level.name, codes, [*own, *level.slopes]))
-    X = [matrix[:, [k for k, t in enumerate(terms) if t != ONES]]]
-    X += [np.column_stack(list(own.values())) for own in indicators.values()]
+    X = matrix[:, 1:] if terms[:1] == (ONES,) else matrix[:, [t != ONES for t in terms]]
     y = data[parts.outcome].to_numpy(dtype=float)
     names = [*covariates, *(name for own in indicators.values() for name in own), parts.outcome]
-    centre, scale = _units(np.column_stack([X[0], y]), len(names) - len(covariates) - 1)
+    centre, scale = None, None
+    if indicators:
+        by = [np.column_stack(list(own.values())) for own in indicators.values()]
+        centre, scale = _units(np.column_stack([X, y]), sum(b.shape[1] for b in by))
+        X = np.column_stack([X, *by])
     cross = CrossProducts.from_arrays(
-        np.column_stack(X),
+        X,
         y,
         columns=names,
         groups=levels,
@@ -196,10 +199,8 @@ def _indicators(values: pd.Series) -> dict[str, Floats]:
     }
 
 
-def _units(block: Floats, n_indicators: int) -> tuple[Floats | None, Floats | None]:
-    """Return centres and scales that leave indicators as they are; None lets the pass choose."""
-    if not n_indicators:
-        return None, None
+def _units(block: Floats, n_indicators: int) -> tuple[Floats, Floats]:
+    """Return centres and scales that leave indicators as they are."""
     centre, scale = block.mean(axis=0), block.std(axis=0)
     flat = scale <= 1e-13 * np.maximum(1.0, np.abs(centre))
     scale = np.where(flat, 1.0, scale)

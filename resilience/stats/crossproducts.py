@@ -119,26 +119,32 @@ class CrossProducts:
             If the shapes disagree, a weight is negative, or a random term or the level of ``keep``
             is unknown.
         """
-        data = np.column_stack([X, y]).astype(float, copy=False)
-        n, width = data.shape
+        n, width = len(y), X.shape[1] + 1
         names = (ONES, *columns)
-        if len(names) != width + 1:
+        if len(names) != width + 1 or len(X) != n:
             raise SpecificationError(
                 text("engine.shape", what="columns", seen=len(columns), expected=width)
             )
-        w = np.ones(n) if weights is None else np.asarray(weights, dtype=float)
-        if w.shape != (n,) or (w < 0).any():
+        w = None if weights is None else np.asarray(weights, dtype=float)
+        if w is not None and (w.shape != (n,) or (w < 0).any()):
             raise SpecificationError(text("engine.weights", n=int((w < 0).sum())))
-        used = w > 0
-        rows = data if used.all() else data[used]
-        middle = _mean(rows) if centre is None else np.asarray(centre, dtype=float)
-        spread = _spread(rows - middle, middle) if scale is None else np.asarray(scale, dtype=float)
-        root = np.ones(n) if weights is None else np.sqrt(w)
+        used = np.ones(n, dtype=bool) if w is None else w > 0
         block = np.empty((n, width + 1))
-        block[:, 0] = root
-        np.subtract(data, middle, out=block[:, 1:])
-        block[:, 1:] *= 1.0 / spread if weights is None else root[:, None] / spread
-        levels, blocks = level_products(block, names, groups, None if weights is None else w, keep)
+        block[:, 1:-1], block[:, -1] = X, y
+        data = block[:, 1:]
+        if centre is None:
+            centre = _mean(data if used.all() else data[used])
+        middle = np.asarray(centre, dtype=float)
+        data -= middle
+        rows = data if used.all() else data[used]
+        spread = _spread(rows, middle) if scale is None else np.asarray(scale, dtype=float)
+        if w is None:
+            block[:, 0] = 1.0
+            data *= 1.0 / spread
+        else:
+            block[:, 0] = np.sqrt(w)
+            data *= block[:, :1] / spread
+        levels, blocks = level_products(block, names, groups, w, keep)
         return cls(
             columns=names,
             centre=np.concatenate([[0.0], middle]),
@@ -146,7 +152,7 @@ class CrossProducts:
             total=block.T @ block,
             levels=levels,
             n_rows=len(rows),
-            log_weights=0.0 if weights is None else float(np.log(w[used]).sum()),
+            log_weights=0.0 if w is None else float(np.log(w[used]).sum()),
             blocks=blocks,
         )
 
