@@ -115,7 +115,7 @@ def compare_with_cluster(path: Path) -> None:
     local = model.fit(path)
     alone = time.perf_counter() - start
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
     ):
         start = time.perf_counter()
