@@ -93,6 +93,9 @@ def arrow_chunk(
         elif is_text(kind) or (pa.types.is_dictionary(kind) and is_text(kind.value_type)):
             if column.name in chosen or getattr(kind, "ordered", False):
                 chosen.add(column.name)
+                if pa.types.is_dictionary(kind):  # pandas takes signed codes only
+                    signed = pa.dictionary(pa.int32(), kind.value_type, ordered=kind.ordered)
+                    table = table.set_column(at, column.name, table.column(at).cast(signed))
                 continue
             texts[column.name] = shared.categories(column.name, _one(table.column(at)))
     numbers = table.drop_columns(list(texts)) if texts else table
