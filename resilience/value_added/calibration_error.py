@@ -9,7 +9,8 @@ of the observed priors.  To first order the coefficients move by
 and :math:`\hat\theta`, a function of the covariates, is uncorrelated with the outcome's residuals,
 so that the two parts of the covariance add up.  The variance of the move comes from leaving out one
 of up to 30 sets of schools at a time (a jackknife: Wolter2007); nothing is fitted anew.  In the
-projection V is that of a random intercept of schools with the fit's variances.
+projection V is that of a random intercept of schools with the fit's variances.  A fit to some of
+the calibrated rows (years of a shared pass) moves with the moments of all of them.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ def with_calibration_error(fitted: Fit, design: Design, prepared: Prepared) -> F
     design : Design
         Its learnt columns.
     prepared : Prepared
-        The rows behind it; without a calibration, or without rows, the fit is returned as it is.
+        The rows behind it (the columns that the design reads will do); without a calibration, or
+        without rows, the fit is returned as it is.
 
     References
     ----------
@@ -70,8 +72,10 @@ def _moved_coefficients(
 ) -> Floats:
     """Return the jackknife covariance of the coefficients' move, shape (p, p)."""
     frame, names = prepared.data, [str(name) for name in design.spec.column_names]
+    used = slice(None) if prepared.used is None else prepared.used
+    frame, schools = frame[used], calibration.schools
     at = [names.index(term) for term in fitted.terms]
-    base = calibration.columns(calibration.moments())
+    base = _of_rows(calibration.columns(calibration.moments()), used)
     slopes: dict[str, Floats] = {}
     for name, values in base.items():
         step = 1e-3 * max(float(values.std()), 1e-12)
@@ -80,20 +84,22 @@ def _moved_coefficients(
             for s in (step, -step)
         )
         slopes[name] = (up - down) / (2.0 * step)
-    project = _projection(fitted, design_columns(design.spec, frame)[:, at], calibration)
-    schools = calibration.schools
+    project = _projection(fitted, design_columns(design.spec, frame)[:, at], schools[used])
     n_sets = min(int(schools.max()) + 1, _SETS if len(frame) <= _MANY else _SETS_OF_MANY)
     moves = []
     for k in range(n_sets):
-        other = calibration.columns(calibration.moments(schools % n_sets != k))
+        other = _of_rows(calibration.columns(calibration.moments(schools % n_sets != k)), used)
         moves.append(project @ sum(slopes[name] * (other[name] - base[name]) for name in base))
     around = np.array(moves) - np.mean(moves, axis=0)
     return np.asarray((n_sets - 1) / n_sets * around.T @ around)
 
 
-def _projection(fitted: MixedFit, X: Floats, calibration: Calibration) -> Floats:
+def _of_rows(columns: dict[str, Floats], used: slice | NDArray[np.bool_]) -> dict[str, Floats]:
+    return {name: values[used] for name, values in columns.items()}
+
+
+def _projection(fitted: MixedFit, X: Floats, schools: NDArray[np.int64]) -> Floats:
     """Return (X'V⁻¹X)⁻¹X'V⁻¹ for random intercepts of schools, shape (p, n)."""
-    schools = calibration.schools
     size = np.bincount(schools).astype(float)
     between = sum(float(np.diag(v.covariance)[0]) for v in fitted.levels)
     share = between / (fitted.residual_variance + size * between)

@@ -26,8 +26,7 @@ with the *same* coefficients, which is why the fit that follows needs no change.
 * A square of the prior keeps its coefficient (the variance of :math:`\xi` given :math:`x` is nearly
   constant), higher powers and splines are approximations.
 * The reliability is taken as known.  That means and covariances are estimated widens the intervals
-  of coefficients and effects (``calibration_error.py``); fits from a shared pass, which keeps no
-  rows, leave this part out.
+  of coefficients and effects (``calibration_error.py``).
 * What a calibrated mean leaves of a small school's true mean stays in the random intercept and
   widens it.
 * Covariates enter the expectation linearly; rows filled under ``missing="indicator"`` count as

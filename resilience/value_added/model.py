@@ -178,7 +178,8 @@ class ValueAddedModel(ModelDefinition):
         design : Design
             Cross-products with this model's levels, a sub-block of wider ones for instance.
         prepared : Prepared
-            What the intake added and dropped; its rows are not read.
+            What the intake added and dropped; its rows are read for the errors of calibrated
+            priors alone.
         method : {"reml", "ml"}
             Criterion.
         random_state : int, optional

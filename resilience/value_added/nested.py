@@ -42,7 +42,8 @@ def fit_nested(
     design : Design
         Cross-products with the model's levels, a sub-block of wider ones for instance.
     prepared : Prepared
-        What the intake added and dropped; its rows are not read.
+        What the intake added and dropped; its rows are read for the errors of calibrated priors
+        alone.
     into : type
         Class of the results.
     method : {"reml", "ml"}

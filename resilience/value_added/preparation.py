@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from resilience.data.batches.chunk import Chunk, Place
 from resilience.data.design import FormulaColumns, check_rows, formula_columns
@@ -36,6 +38,8 @@ class Prepared:
         Rows dropped because of gaps.
     calibration : Calibration or None
         What calibrated priors and compositions rest on.
+    used : ndarray of shape (n,), bool, or None
+        Rows of the fit among those of the calibration; None where it uses all of them.
     """
 
     data: pd.DataFrame
@@ -43,6 +47,7 @@ class Prepared:
     added: tuple[str, ...]
     n_dropped: int
     calibration: Calibration | None = None
+    used: NDArray[np.bool_] | None = None
 
 
 def prepare(

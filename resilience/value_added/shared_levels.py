@@ -19,8 +19,8 @@ def common_model(models: Sequence[ModelDefinition]) -> ModelDefinition | None:
     """Return a model whose levels hold those of all models, None where one pass cannot serve them.
 
     The models must be nested, with levels that are parts of one chain, the school innermost, years
-    from one column or none, and the same intake, weights and pupil key; compositions bind the years
-    too, because they are formed per school and year.
+    from one column or none, and the same intake, weights and pupil key; compositions and calibrated
+    priors bind the years too, because they are formed per school and year.
 
     Parameters
     ----------
@@ -45,7 +45,8 @@ def common_model(models: Sequence[ModelDefinition]) -> ModelDefinition | None:
     named = times - {None}
     if len({chain[-1] for chain in chains}) > 1 or len(named) > 1:
         return None
-    if intakes[0].composition and len(times) > 1:
+    by_cell = intakes[0].composition or intakes[0].prior_reliability is not None
+    if by_cell and len(times) > 1:
         return None
     return replace(
         models[0],

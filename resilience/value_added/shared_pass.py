@@ -94,6 +94,7 @@ class SharedPass:
     _entries: dict[str, _Entry]
     _years: dict[int, CrossProducts]
     _labels: dict[str, NDArray[np.object_]]
+    _years_of_rows: NDArray[np.int64]
     _windows: dict[tuple[int, ...], CrossProducts] = field(default_factory=dict)
 
     @classmethod
@@ -174,6 +175,8 @@ class SharedPass:
                 errors[key] = error
         slopes_of = {key: models[key] for key in entries}
         crosses, labels = _pass(model, rows, columns, entries, years, slopes_of)
+        calibrated = any(entry.prepared.calibration is not None for entry in entries.values())
+        year = _year_codes(rows, years if calibrated else None)
         return cls(
             model=model,
             models=dict(models),
@@ -183,6 +186,7 @@ class SharedPass:
             _entries=entries,
             _years=crosses,
             _labels=labels,
+            _years_of_rows=year,
         )
 
     def fit(
@@ -219,6 +223,9 @@ class SharedPass:
         cross = self._of_window(chosen)
         if model.time is not None and len(chosen) == 1 and len(self._years) > 1:
             model = replace(model, time=None)
+        prepared = entry.prepared
+        if prepared.calibration is not None and window is not None:
+            prepared = replace(prepared, used=np.isin(self._years_of_rows, chosen))
         levels: dict[str, Sequence[str]] = {
             level.name: [ONES, *(entry.places[s] for s in level.slopes)] for level in model.levels
         }
@@ -241,9 +248,9 @@ class SharedPass:
             cross=sub, terms=terms, outcome=entry.outcome, spec=entry.spec, n_rows=sub.n_rows
         )
         return fit_nested(
-            replace(model, formula=entry.prepared.formula),
+            replace(model, formula=prepared.formula),
             design,
-            entry.prepared,
+            prepared,
             into=ValueAddedResults,
             method=method,
             random_state=random_state or 0,
@@ -321,9 +328,12 @@ def _entry(
     if parts.outcome not in outcomes:
         values = prepared.data[parts.outcome].to_numpy(dtype=float)
         outcomes[parts.outcome] = columns.place(parts.outcome, values)
-    empty = prepared.data.iloc[:0]  # the rows themselves are not kept
+    # rows are kept where errors of calibrated priors will be asked of them, and no other columns
+    kept = prepared.data.iloc[:0]
+    if prepared.calibration is not None:
+        kept = prepared.data[list(parts.variables)]
     return _Entry(
-        prepared=replace(prepared, data=empty),
+        prepared=replace(prepared, data=kept),
         spec=spec,
         terms=terms,
         places=places,
@@ -361,9 +371,7 @@ def _pass(
     centre = data.mean(axis=0)
     spread = data.std(axis=0)
     scale = np.where(spread > 1e-13 * np.maximum(1.0, np.abs(centre)), spread, 1.0)
-    year = np.zeros(len(rows), dtype=np.int64)
-    if years is not None:
-        year = rows[years].to_numpy(dtype=np.int64)
+    year = _year_codes(rows, years)
     found: dict[int, CrossProducts] = {}
     for value in np.unique(year):
         at = year == value
@@ -377,6 +385,13 @@ def _pass(
             scale=scale,
         )
     return found, labels
+
+
+def _year_codes(rows: pd.DataFrame, years: str | None) -> NDArray[np.int64]:
+    """Return the year of each row, 0 where windows choose from none."""
+    if years is None:
+        return np.zeros(len(rows), dtype=np.int64)
+    return rows[years].to_numpy(dtype=np.int64)
 
 
 def _independent(cross: CrossProducts, entry: _Entry) -> tuple[str, ...]:
