@@ -199,8 +199,11 @@ def part_of_name(name: str) -> tuple[str, str]:
     """
     component, _, inside = name.partition("[")
     term = inside.removesuffix("]")
-    if component == "correlation" and ", " in term:
-        term = " × ".join(term.rsplit(", ", 1))
+    pieces = term.split(", ") if component == "correlation" else []
+    for k in range(1, len(pieces)):  # a comma inside brackets is part of a term: poly(prior, 2)
+        first, second = ", ".join(pieces[:k]), ", ".join(pieces[k:])
+        if all(first.count(a) == first.count(b) for a, b in ("()", "[]")):
+            return f"{first} × {second}", component
     return term, component
 
 

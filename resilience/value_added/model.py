@@ -18,6 +18,7 @@ from resilience.value_added.nested import fit_nested
 from resilience.value_added.nesting import check_keys
 from resilience.value_added.preparation import Prepared, prepare
 from resilience.value_added.results import ValueAddedResults
+from resilience.value_added.small_blocks import products_for_fit
 from resilience.value_added.sources import (
     PupilProducts,
     check_levels,
@@ -127,7 +128,7 @@ class ValueAddedModel(ModelDefinition):
         for name in structure.covariance:
             check_choice(name, named, argument="level in Structure.covariance")
         if not isinstance(data, pd.DataFrame):
-            given = data if isinstance(data, PupilProducts) else cross_products(self, data)
+            given = data if isinstance(data, PupilProducts) else products_for_fit(self, data)
             products = given.made_for(self)
             check_levels(self, products.cross)
             return self.fit_design(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal, Self
 
 import numpy as np
@@ -27,6 +28,7 @@ from resilience.value_added.bootstrap import (
 from resilience.value_added.fitted import PupilFit
 from resilience.value_added.influence import InfluenceResults, influence_results, positions_of
 from resilience.value_added.leaving_out import refitted
+from resilience.value_added.subjects import subject_terms
 
 __all__ = ["RefitMethods"]
 
@@ -157,13 +159,15 @@ class RefitMethods(PupilFit):
             kept = ["group", "term", "component", "estimate", "conf_low", "conf_high"]
             return found[kept].assign(interval_method=method).reset_index(drop=True)
         found_limits = profile_intervals(natural_criterion(self.cross, self.mixed), level=level)
+        named = _subject_parts(self)
+        parts = [named.get((one.group, one.name), part_of_name(one.name)) for one in found_limits]
         rows = [
-            (one.group, *part_of_name(one.name), one.estimate, one.low, one.high, method)
-            for one in found_limits
+            (one.group, *part, one.estimate, one.low, one.high, method)
+            for one, part in zip(found_limits, parts, strict=True)
         ]
         lost = [
-            f"{one.group} {one.name}"
-            for one in found_limits
+            f"{one.group} {component}" + (f"[{term}]" if term else "")
+            for one, (term, component) in zip(found_limits, parts, strict=True)
             if np.isnan(one.low + one.high) and not np.isnan(one.estimate)
         ]
         if lost:
@@ -233,6 +237,28 @@ class RefitMethods(PupilFit):
                 raise DataError(text("refits.too_few_left", group=repr(name), left=n))
         # imported here: the file that builds results stands above this one
         return refitted(self, rest)
+
+
+def _subject_parts(results: PupilFit) -> dict[tuple[str, str], tuple[str, str]]:
+    """Return term and component of the parameters of several subjects, whatever their names hold.
+
+    Residuals bear the names of the table of variances: ``subject=МА``, not the subject alone.
+    """
+    fit = results.mixed
+    if not isinstance(fit, StrataFit):
+        return {}
+    terms = subject_terms(fit)
+    found = {
+        ("residual", f"std_dev[{subject}]"): (term, "std_dev")
+        for subject, term in zip(fit.subjects, terms, strict=True)
+    }
+    ties = [("residual", [*zip(fit.subjects, terms, strict=True)])]
+    ties += [(level.name, [(term, term) for term in level.terms]) for level in fit.levels]
+    for group, named in ties:
+        for (one, first), (other, second) in combinations(named, 2):
+            name = f"correlation[{one}, {other}]"
+            found[group, name] = (f"{first} × {second}", "correlation")
+    return found
 
 
 def nested_products(results: PupilFit) -> CrossProducts:

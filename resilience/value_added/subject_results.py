@@ -23,6 +23,7 @@ from resilience.value_added.subjects import (
     effect_errors,
     equal_weights,
     subject_loadings,
+    subject_terms,
 )
 
 if TYPE_CHECKING:
@@ -180,8 +181,7 @@ def _cells(
 
 def _variances(fitted: StrataFit) -> pd.DataFrame:
     """Return the table of variances with one residual row per subject, and per pair if tied."""
-    school = next(v for k, v in enumerate(fitted.levels) if by_subject(fitted, k))
-    terms = school.terms[: len(fitted.subjects)]
+    terms = subject_terms(fitted)
     block = fitted.residual_covariance
     spread = np.sqrt(np.diag(block))
     tie = block / np.outer(spread, spread) if fitted.strata.linked else np.full_like(block, np.nan)

@@ -38,6 +38,7 @@ __all__ = [
     "subject_covariance",
     "subject_effects",
     "subject_loadings",
+    "subject_terms",
 ]
 
 Floats = NDArray[np.float64]
@@ -176,6 +177,12 @@ def joint_fit(results: JointEffects) -> StrataFit:
 def by_subject(fit: StrataFit, at: int) -> bool:
     """Tell whether the effects of a level differ by subject."""
     return len(fit.levels[at].terms) >= len(fit.subjects) and fit.levels[at].terms[0] != "Intercept"
+
+
+def subject_terms(fit: StrataFit) -> tuple[str, ...]:
+    """Return the subjects as terms of the levels, ``subject=МА`` for instance, shape (S,)."""
+    level = next(v for k, v in enumerate(fit.levels) if by_subject(fit, k))
+    return tuple(level.terms[: len(fit.subjects)])
 
 
 def equal_weights(fit: StrataFit) -> Floats:

@@ -84,6 +84,14 @@ class FrameBatches:
         """Name the library of the frame."""
         self.names = (f"{type(self.source).__module__.split('.')[0]} {type(self.source).__name__}",)
 
+    @property
+    def n_rows(self) -> int | None:
+        """Rows; None of a lazy frame, which would have to be collected."""
+        import narwhals as nw
+
+        frame = narwhals_frame(self.source)
+        return None if isinstance(frame, nw.LazyFrame) else len(frame)
+
     def columns(self) -> list[str]:
         """Return the names of all columns."""
         return [str(c) for c in narwhals_frame(self.source).collect_schema().names()]

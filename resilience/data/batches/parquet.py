@@ -105,6 +105,11 @@ class ParquetBatches:
         """Names of the files."""
         return tuple(name for _, name in self.files)
 
+    @property
+    def n_rows(self) -> int:
+        """Rows of all files, as they say themselves."""
+        return sum(_rows_of(path, name) for path, name in self.files)
+
     def columns(self) -> list[str]:
         """Return the names of the first file's columns."""
         path, name = self.files[0]
