@@ -29,6 +29,7 @@ from resilience.value_added.results import ValueAddedResults
 from resilience.value_added.shared_levels import common_model
 from resilience.value_added.shared_pass import SharedPass
 from resilience.value_added.specification import Intake, Structure
+from resilience.value_added.tables_in_memory import table_in_memory
 
 __all__ = ["ComparisonResults", "compare_specifications"]
 
@@ -126,7 +127,7 @@ class ComparisonResults(Results):
 
 def compare_specifications(
     specs: Mapping[str, ModelDefinition | str],
-    data: pd.DataFrame,
+    data: object,
     fit: Callable[..., ValueAddedResults],
     *,
     method: Literal["reml", "ml"] = "reml",
@@ -138,8 +139,8 @@ def compare_specifications(
     ----------
     specs : mapping of {name: ModelDefinition or formula}
         Specifications; a formula alone stands for the first model with that formula.
-    data : DataFrame
-        One row per pupil (and subject, and year).
+    data : frame
+        One row per pupil (and subject, and year): a table of any library that narwhals knows.
     fit : callable
         How a specification is fitted that shares its pass with no other: `ValueAddedModel.fit`.
     method : {"reml", "ml"}
@@ -154,19 +155,21 @@ def compare_specifications(
     Raises
     ------
     SpecificationError
-        For fewer than two specifications, or a formula in the first place.
+        For fewer than two specifications, a formula in the first place, or a source that is no
+        table in memory (a path, products), with the way out.
     DataError
         If no row is complete in all columns; what a fit itself raises, with the specification's
         name before it.
     """
     check_choice(method, ("reml", "ml"), argument="method")
     models = _models(specs)
-    check_not_empty(data, table="data")
-    complete = {name: _complete(model, data) for name, model in models.items()}
+    pupils = table_in_memory(data)
+    check_not_empty(pupils, table="data")
+    complete = {name: _complete(model, pupils) for name, model in models.items()}
     common = np.logical_and.reduce(list(complete.values()))
     if not common.any():
-        raise DataError(text("compare.no_rows", specs=", ".join(models), n=len(data)))
-    rows = data[common]
+        raise DataError(text("compare.no_rows", specs=", ".join(models), n=len(pupils)))
+    rows = pupils[common]
     passes = _passes(models)
     fits: dict[str, ValueAddedResults] = {}
     for names in passes:
@@ -215,8 +218,9 @@ def _complete(model: ModelDefinition, data: pd.DataFrame) -> np.ndarray:
         used.append(structure.outcome_group)
     elif structure.outcome_group is not None:
         used += list(structure.outcome_group.values())
-    if isinstance(intake.prior_reliability, str):
-        used.append(intake.prior_reliability)
+    known = intake.prior_reliability
+    of_errors = known.values() if isinstance(known, Mapping) else [known]
+    used += [column for column in of_errors if isinstance(column, str)]
     members = model.members
     if isinstance(members, Membership):
         used += members.weights

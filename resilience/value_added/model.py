@@ -206,12 +206,12 @@ class ValueAddedModel(ModelDefinition):
     @staticmethod
     def compare(
         specs: Mapping[str, ValueAddedModel | str],
-        data: pd.DataFrame,
+        data: object,
         *,
         method: Literal["reml", "ml"] = "reml",
         random_state: int | None = None,
     ) -> ComparisonResults:
-        """Fit specifications to their common complete rows and set them side by side.
+        """Fit specifications to the common complete rows of a table and set them side by side.
 
         See `resilience.value_added.compare.compare_specifications`.
         """
