@@ -98,7 +98,8 @@ def sufficiency_table(
         enough = trust >= reliability - 1e-12
     else:
         bound = _standard_error(std_error, half_width, level)
-        enough = error <= bound * (1.0 + 1e-12)
+        # where no variance between schools is found an error of 0 is none that data brought about
+        enough = (error <= bound * (1.0 + 1e-12)) & (persistent > 0)
         critical = _critical_reliability(results, bound)
     cohort, pupil_variance = _cohorts(results)
     drift = drift_of(results)

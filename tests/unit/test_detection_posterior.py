@@ -315,21 +315,50 @@ def test_the_context_alone() -> None:
     assert any("taken as exact" in note for note in exact.notes)
 
 
-def test_no_variation_between_schools_warns_and_says_no() -> None:
-    table = pd.DataFrame(
+def nothing_found() -> pd.DataFrame:
+    return pd.DataFrame(
         {
             "school_id": IDS,
             "effect": 0.0,
+            "std_error": 0.0,
             "conditional_sd": 0.0,
             "reliability": 0.0,
             "n_pupils": 50,
             "n_years": 3,
         }
     )
-    with pytest.warns(WeakDataWarning, match="no variation"):
-        found = detect_schools(table, scores(np.arange(N, dtype=float)), PRESET)
-    assert set(found.schools["probability"]) == {0.0}
-    assert set(found.schools["verdict"]) == {"no"}
+
+
+@pytest.mark.filterwarnings("ignore:.*have no answer for want of data")
+def test_no_variation_between_schools_is_no_answer() -> None:
+    with pytest.warns(WeakDataWarning, match="estimated at zero"):
+        found = detect_schools(nothing_found(), scores(np.arange(N, dtype=float)), PRESET)
+    schools = found.schools
+    assert set(schools["verdict"]) == {"insufficient_data"}
+    assert schools[["probability", "effect_net", "effect_net_sd"]].isna().all().all()
+    assert schools["probability_adverse"].notna().all()  # of the context there are data
+    assert "reliability 0" in schools["reason"].iloc[0]
+    assert "надёжность 0" in schools["reason"].iloc[0].localized("ru")
+    # a single criterion says the same as the rule, that on the context is judged
+    by_criterion = found.criteria.groupby("criterion")["verdict"].agg(set)
+    assert by_criterion.pop("adversity") != {"insufficient_data"}
+    assert list(by_criterion) == [{"insufficient_data"}]
+    assert found.glance()["n_insufficient"].iloc[0] == N
+
+
+@pytest.mark.filterwarnings("ignore:.*have no answer for want of data")
+def test_an_interval_of_no_width_is_no_answer_either() -> None:
+    rule = Criteria(
+        id="interval",
+        version="1",
+        title_en="R",
+        title_ru="П",
+        criteria=(Criterion(name="low", column="effect", evidence="interval", below=-0.1),),
+    )
+    found = detect_schools(nothing_found(), None, rule).schools
+    assert set(found["verdict"]) == {"insufficient_data"}
+    exact = nothing_found().assign(reliability=1.0)
+    assert set(detect_schools(exact, None, rule).schools["verdict"]) == {"no"}
 
 
 def test_a_school_without_information_keeps_the_prior() -> None:

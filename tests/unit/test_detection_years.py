@@ -365,3 +365,58 @@ def test_every_column_and_both_languages() -> None:
         assert re.search("[а-я]{4}", said)
     for note in found.notes:
         assert re.search("[а-я]{4}", note.ru)
+
+
+@pytest.mark.filterwarnings("ignore:.*have no answer for want of data")
+@pytest.mark.parametrize(
+    ("fields", "answers"),
+    [
+        ({}, {"insufficient_data"}),
+        ({"years": "next_year"}, {"insufficient_data"}),
+        ({"years_at_least": 2, "years_of": 3}, None),  # of years gone by there are data
+    ],
+)
+def test_where_nothing_lasts_only_single_years_can_be_judged(fields, answers) -> None:
+    variances = VARIANCES | {"persistent": 0.0}
+    data = years_table()
+    if answers is None:
+        found = detect_schools(None, None, rule(**fields), school_years=data, variances=variances)
+        assert np.isfinite(one(found)).all()
+        assert len(set(found.schools["verdict"])) > 1
+        return
+    with pytest.warns(WeakDataWarning, match="estimated at zero"):
+        found = detect_schools(None, None, rule(**fields), school_years=data, variances=variances)
+    assert set(found.schools["verdict"]) == answers
+    assert np.isnan(one(found)).all()
+
+
+def test_years_that_hang_together_tell_of_the_next_where_nothing_lasts() -> None:
+    variances = VARIANCES | {"persistent": 0.0, "lag_correlation": 0.8}
+    found = detect_schools(
+        None, None, rule(years="next_year"), school_years=years_table(), variances=variances
+    )
+    assert np.isfinite(one(found)).all()
+
+
+def test_a_subject_without_variation_leaves_a_yes_and_takes_a_no() -> None:
+    """Two subjects, effects of one of them all alike: its probability may be anything."""
+    table = years_table(("МА", "РУ"))
+    ru = table["subject"] == "РУ"
+    table.loc[ru, "residual"] = 0.001 * np.sin(np.arange(int(ru.sum())))
+    alone = detect_schools(None, None, rule(), school_years=table[~ru].drop(columns="subject"))
+    with pytest.warns(WeakDataWarning, match="estimated at zero"):
+        either = detect_schools(None, None, rule(subjects="any"), school_years=table).schools
+    with pytest.warns(WeakDataWarning, match="estimated at zero"):
+        both = detect_schools(None, None, rule(subjects="all"), school_years=table).schools
+    sure = (alone.schools["verdict"] == "yes").to_numpy()
+    assert sure.any()
+    assert not sure.all()
+    assert set(either["verdict"][sure]) == {"yes"}
+    assert set(either["verdict"][~sure]) == {"insufficient_data"}
+    assert (either["probability_to"] == 1.0).all()
+    # both of them: no where the other subject alone says no
+    assert "yes" not in set(both["verdict"])
+    p = one(alone)
+    sure_no = p <= rule().p_no
+    assert set(both["verdict"][sure_no]) == {"no"}
+    assert set(both["verdict"][~sure_no]) == {"insufficient_data"}

@@ -160,7 +160,8 @@ def test_no_variation_between_schools_is_a_reason():
     assert table["verdict"][0] == "insufficient_data"
     assert "no variation between schools" in table["reason"][0]
     exact = made_up([[30]], between=0.0).sufficiency(std_error=0.1)
-    assert exact["verdict"][0] == "yes"
+    assert exact["verdict"][0] == "insufficient_data"
+    assert exact["reason"][0] == table["reason"][0]
 
 
 def test_a_model_without_years_says_what_it_cannot_tell():

@@ -255,6 +255,12 @@ def _interval(tables: Tables, rule: Criteria, criterion: Criterion) -> Found:
     reason = blank(len(end))
     for k in np.flatnonzero(answers == UNKNOWN):
         reason[k] = text("detection.no_effect")
+    if "reliability" in effects.columns:
+        # the variance of the effects is estimated at zero: no width is no precision here
+        trust = effects["reliability"].to_numpy(dtype=float)
+        alike = (trust <= 0) & (error <= 0) & (answers != UNKNOWN)
+        answers[alike] = UNKNOWN
+        reason[alike] = blank(int(alike.sum()), text("detection.effects_alike"))
     return Found(
         answers=answers,
         value=end,

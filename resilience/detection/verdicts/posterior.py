@@ -85,6 +85,9 @@ def judge_posterior(tables: Tables, rule: Criteria) -> PosteriorVerdict:
     lower Fréchet bound of "any", "all" or "at least k" of them, which holds whatever their
     dependence; ``probability_from`` and ``probability_to`` are both bounds.
 
+    Where the variance of the effects is estimated at zero, all reliabilities are 0: the data tell
+    no school from another, there is no probability, and the answer is ``insufficient_data``.
+
     Raises
     ------
     SpecificationError
@@ -120,7 +123,10 @@ def judge_posterior(tables: Tables, rule: Criteria) -> PosteriorVerdict:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _View:
-    """What the data say to the question: of one subject, or of all together."""
+    """What the data say to the question: of one subject, or of all together.
+
+    ``doubt`` marks the schools of which an effect was asked whose variance is estimated at zero.
+    """
 
     state: State
     problem: Problem
@@ -128,6 +134,7 @@ class _View:
     power: Floats
     needed: dict[str, Floats]
     usable: Flags
+    doubt: Flags
     bounds: tuple[Floats, Floats] | None = None
     notes: tuple[Bilingual, ...] = ()
 
@@ -142,7 +149,8 @@ def _view(
     state = read_state(tables, rule, better, adversity, subject=subject)
     problem = pose(rule, state, better, lasting, adversity)
     notes = list(state.notes)
-    if state.variance <= 0:
+    informed = _tells_apart(state, problem)
+    if not informed:
         warn_weak_data(text("detection.no_variation"))
         notes.append(text("detection.no_variation"))
     if problem.target == "event":
@@ -150,6 +158,9 @@ def _view(
         notes.append(text("events.draws_error", draws=EVENT_DRAWS, error=error))
     usable = np.isfinite(state.residual) & np.isfinite(state.shrunken)
     joint = joint_probabilities(state, problem, usable)
+    if not informed:
+        # all prior and no data: a variance estimated at zero is not one known to be zero
+        joint = {k: v if k == "adverse" else np.full_like(v, np.nan) for k, v in joint.items()}
     power, needed = needs(tables, rule, state, problem, joint["adverse"], usable)
     return _View(
         state=state,
@@ -158,17 +169,41 @@ def _view(
         power=power,
         needed=needed,
         usable=usable,
+        doubt=usable & (not informed),
         notes=tuple(notes),
     )
+
+
+def _tells_apart(state: State, problem: Problem) -> bool:
+    """Tell whether the data carry anything about the effects that are asked for.
+
+    Where the lasting variance is estimated at zero every lasting effect has the reliability 0.
+    What single years had of their own can still be seen: in an event over them, and, where years
+    hang together, in the year to come; but not against a bound in units of the lasting SD.
+    """
+    if state.variance > 0:
+        return True
+    asked = [problem.better] if problem.lasting is None else [problem.better, problem.lasting]
+    if state.yearly is None or len(asked) > 1 or any(c.scale in ("quantile", "z") for c in asked):
+        return False
+    model = state.yearly[1]
+    seen = problem.target == "event" or (
+        problem.target == "next_year" and model.lag_correlation > 0
+    )
+    return seen and model.transient > 0
 
 
 def _together(views: list[_View], better: Criterion) -> _View:
     """Return the view of enough subjects: probabilities by their bounds, the rest of the first.
 
-    A school counts with the subjects it has; the effect and its SD are means over them.
+    A school counts with the subjects it has; the effect and its SD are means over them.  Of a
+    subject that tells no school from another the probability is anything between 0 and 1.
     """
     stacks = {k: np.stack([v.joint[k] for v in views], axis=1) for k in views[0].joint}
-    known = np.isfinite(stacks["probability"])
+    doubt = np.stack([v.doubt for v in views], axis=1)
+    at_least = {k: np.where(doubt, 0.0, stacks[k]) for k in ("probability", "effect")}
+    at_most = np.where(doubt, 1.0, stacks["probability"])
+    known = np.isfinite(at_most)
     have = known.sum(axis=1)
     asked = {"any": np.ones_like(have), "all": have}.get(
         str(better.subjects), np.full_like(have, _whole(better.subjects))
@@ -179,8 +214,9 @@ def _together(views: list[_View], better: Criterion) -> _View:
     for k, m in {(int(h), int(a)) for h, a in zip(have[usable], asked[usable], strict=True)}:
         rows = usable & (have == k) & (asked == m)
         own = known[rows]
-        low[rows], high[rows] = frechet_bounds(stacks["probability"][rows][own].reshape(-1, k), m)
-        alone[rows] = frechet_bounds(stacks["effect"][rows][own].reshape(-1, k), m)[0]
+        low[rows] = frechet_bounds(at_least["probability"][rows][own].reshape(-1, k), m)[0]
+        high[rows] = frechet_bounds(at_most[rows][own].reshape(-1, k), m)[1]
+        alone[rows] = frechet_bounds(at_least["effect"][rows][own].reshape(-1, k), m)[0]
     first = views[0]
     power = np.sort(np.stack([v.power for v in views], axis=1), axis=1)[:, ::-1]  # NaN come first
     place = np.clip(len(views) - have + asked - 1, 0, len(views) - 1)
@@ -208,6 +244,7 @@ def _together(views: list[_View], better: Criterion) -> _View:
         power=np.take_along_axis(power, place[:, None], axis=1)[:, 0],
         needed=empty,
         usable=usable,
+        doubt=usable & doubt.any(axis=1),
         bounds=(low, high),
         notes=tuple(notes),
     )
@@ -220,7 +257,7 @@ def _whole(subjects: object) -> int:
 def _verdict(rule: Criteria, view: _View) -> PosteriorVerdict:
     """Return verdicts and tables of what the data say."""
     state, problem, joint, usable = view.state, view.problem, view.joint, view.usable
-    answers, reason = _verdicts(state, rule, joint, usable, view.power)
+    answers, reason = _verdicts(rule, view)
     columns = {
         "probability": joint["probability"],
         "probability_policy": joint["policy"],
@@ -241,7 +278,7 @@ def _verdict(rule: Criteria, view: _View) -> PosteriorVerdict:
         reason=reason,
         found=_each(rule, view),
         columns=columns,
-        eligible=usable & state.trusted & (state.n_pupils >= rule.min_pupils),
+        eligible=usable & ~_open(view, rule) & state.trusted & (state.n_pupils >= rule.min_pupils),
         target=_target(state, problem),
         working={} if view.bounds is not None else _working(state, problem, columns),
         notes=tuple(notes),
@@ -319,14 +356,17 @@ def _parts(
     return effects[0] if effects else None, None, context
 
 
-def _verdicts(
-    state: State,
-    rule: Criteria,
-    joint: dict[str, Floats],
-    usable: Flags,
-    power: Floats,
-) -> tuple[Answers, NDArray[np.object_]]:
-    """Apply the order of the decision rule: data, yes, no, context, power."""
+def _open(view: _View, rule: Criteria) -> Flags:
+    """Return the schools whose "no" would rest on a variance of effects estimated at zero."""
+    if view.bounds is None:
+        return view.doubt
+    with np.errstate(invalid="ignore"):
+        return np.asarray(view.doubt & ~(view.bounds[1] <= rule.p_no))
+
+
+def _verdicts(rule: Criteria, view: _View) -> tuple[Answers, NDArray[np.object_]]:
+    """Apply the order of the decision rule: data, yes, variance, no, context, power."""
+    state, joint, usable, power = view.state, view.joint, view.usable, view.power
     n = len(usable)
     p, adverse = joint["probability"], joint["adverse"]
     threshold = rule.losses.threshold
@@ -341,6 +381,7 @@ def _verdicts(
             ),
             (~state.trusted, UNKNOWN, weak(rule)),
             (p >= threshold, YES, text("detection.likely")),
+            (_open(view, rule), UNKNOWN, text("detection.effects_alike")),
             (p <= rule.p_no, NO, text("detection.unlikely")),
             (
                 (adverse > rule.p_no) & (adverse < threshold),
@@ -368,6 +409,8 @@ def _each(rule: Criteria, view: _View) -> dict[str, Found]:
                 YES,
                 np.where(probability <= rule.p_no, NO, UNKNOWN),
             )
+        if not context:
+            answers = np.where(_open(view, rule) & (answers == NO), UNKNOWN, answers)
         found[criterion.name] = Found(
             answers=np.where(usable, answers, UNKNOWN).astype(np.int8),
             value=state.shrunken if context else joint["mean"],
