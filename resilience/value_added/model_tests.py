@@ -9,8 +9,15 @@ of them is a variance: zero lies on the edge of what a variance can be, and
 whether the variance comes alone (d = 1) or with its covariances to q terms of its level (d = q+1).
 With several variances at once the weights of the mixture depend on the design; the plain
 :math:`\chi^2_d` is then an upper limit of the p-value, and the parametric bootstrap gives the value
-itself.  Fits by REML answer only to random parts: their criterion holds the log-determinant of the
-fixed part's own information, so that two fixed parts have criteria of different data.
+itself.  A structure is nested in a wider one of the same effects (identity in compound symmetry,
+diagonal and AR(1), these in unstructured) with no parameter on an edge; so are years that are
+independent or fade, beside what lasts, in years with any covariance.  One lasting effect alone is
+the matrix of rank one among these, and T years then add T - 1 variances.  Fading years added to a
+model without years bring a correlation that means nothing at a variance of zero: no distribution
+is known, and the p-value is that of :math:`\chi^2_2`.
+
+Fits by REML answer only to random parts: their criterion holds the log-determinant of the fixed
+part's own information, so that two fixed parts have criteria of different data.
 Sources: SelfLiang1987; StramLee1994.
 """
 
@@ -42,6 +49,7 @@ __all__ = [
 ]
 
 _SAME = 1e-9  # relative difference of sums over the same rows in another order
+_NO_MIXTURE = 1000  # added by a level whose correlation means nothing where its variance is zero
 _WORSE = 1e-4  # by which a larger model's criterion may exceed a smaller one's before it is said
 
 
@@ -248,7 +256,8 @@ def _test(small: ValueAddedResults, large: ValueAddedResults) -> dict[str, objec
             "basis": text("anova.plain", df=df),
         }
     if variances > 1:
-        basis = text("anova.several", df=df, n=variances)
+        unknown = variances >= _NO_MIXTURE
+        basis = text("anova.fading" if unknown else "anova.several", df=df, n=variances)
         return found | {"p_value": plain, "p_value_plain": plain, "basis": basis}
     lower = float(special.chdtrc(df - 1, at)) if df > 1 else float(at <= 0.0)
     return found | {
@@ -262,19 +271,54 @@ def _added_variances(small: ValueAddedResults, large: ValueAddedResults) -> int:
     """Return how many variances the larger model adds, or raise if it does not hold the smaller."""
     own = {level.name: level for level in large.mixed.levels}
     known = {level.name: level for level in small.mixed.levels}
-    lost = [name for name in known if name not in own]
+    held = {
+        name: home.name
+        for name, level in known.items()
+        if name not in own
+        for home in own.values()
+        if _holds_years(level, home)
+    }
+    lost = [name for name in known if name not in own and name not in held]
     if lost:
         raise SpecificationError(text("anova.levels", levels=", ".join(lost)))
     linked = [getattr(fit.mixed, "strata", None) for fit in (small, large)]
     if linked[0] is not None and linked[1] is not None and linked[0].linked > linked[1].linked:
         raise SpecificationError(text("anova.levels", levels="residual"))
-    return sum(_step(known.get(name), level) for name, level in own.items())
+    with_years = set(held.values())
+    return sum(_step(known.get(v.name), v, v.name in with_years) for v in own.values())
 
 
-def _step(small: LevelEffects | None, large: LevelEffects) -> int:
+def _by_category(level: LevelEffects) -> list[str]:
+    """Return the terms of a level that are effects by category; they add up to an intercept."""
+    return [] if ONES in level.terms else [t for t in level.terms if "=" in t]
+
+
+def _holds_years(years: LevelEffects, home: LevelEffects) -> bool:
+    r"""Tell whether years of units, independent or AR(1), are a special case of any covariance.
+
+    What lasts and what passes give :math:`\tau^2 + \sigma^2\rho^{|t-s|}`, which lies inside of what
+    the matrix may be as long as no variance is zero.
+    """
+    column = years.name.removeprefix(f"{home.name}:")
+    own = [t for t in _by_category(home) if t.startswith(f"{column}=")]
+    return bool(own) and home.structure == "unstructured" and column != years.name
+
+
+def _step(small: LevelEffects | None, large: LevelEffects, with_years: bool = False) -> int:
     """Return how many variances a level adds to what it was."""
     if small is None:
-        return len(large.terms) if large.structure in ("unstructured", "diagonal") else 1
+        if large.structure in ("unstructured", "diagonal"):
+            return len(large.terms)
+        return {"compound_symmetry": 2, "ar1": _NO_MIXTURE}.get(large.structure, 1)
+    parts = _by_category(large)
+    if ONES in small.terms and parts and large.structure in ("unstructured", "compound_symmetry"):
+        # one effect for all categories is the matrix of rank 1 with all entries alike
+        rest = set(small.terms) - {ONES}
+        alone = large.structure == "unstructured" or not rest
+        if rest <= set(large.terms) - set(parts) and alone:
+            if large.structure == "compound_symmetry":
+                return 1
+            return len(large.terms) - len(rest) - (len(parts) if with_years else 1)
     more = set(large.terms) - set(small.terms)
     if small.terms == (ONES,) and large.structure == "ar1":
         return 0  # independent years are an AR(1) with the correlation 0

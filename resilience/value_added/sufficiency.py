@@ -11,6 +11,7 @@ from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.validation import check_fraction, check_positive
 from resilience.value_added.drift import Drift, drift_of
+from resilience.value_added.sufficiency_subjects import subject_information
 from resilience.value_added.yearly import YearlyEffects, school_year_cells
 
 __all__ = ["sufficiency_table"]
@@ -54,7 +55,9 @@ def sufficiency_table(
 
     .. math:: \mathrm{years} = \frac{\sigma_v^2T/(T-1) + \sigma_e^2/n}{1/A_c + \sigma_v^2/(T-1)} ,
 
-    exact for equal variances and correlations, infinite above T.  Pupils are infinite where
+    exact for equal variances and correlations, infinite above T.  A joint fit of several subjects
+    counts pupils, not results, and finds both numbers from its own joint posterior, see
+    `resilience.value_added.sufficiency_subjects`.  Pupils are infinite where
     :math:`\sigma_v^2 \ge 1/A_c`: the part of one year that passes alone exceeds the asked
     precision, and only years help.  Both are infinite where the equation has no solution: the
     error of the coefficients alone exceeds it, and only more schools help.
@@ -101,13 +104,8 @@ def sufficiency_table(
         # where no variance between schools is found an error of 0 is none that data brought about
         enough = (error <= bound * (1.0 + 1e-12)) & (persistent > 0)
         critical = _critical_reliability(results, bound)
-    cohort, pupil_variance = _cohorts(results)
     drift = drift_of(results)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        precision = np.maximum(critical, 0.0) / (persistent * (1.0 - critical))
-        room = 1.0 / precision - results.variances["transient"]
-        pupils = np.where(room > 0, pupil_variance / room, np.inf)
-        years = _years(results, drift, precision, pupil_variance / cohort)
+    pupils, years, cohort = _amounts(results, drift, critical)
     unsolved = np.isnan(critical)
     pupils, years = _consistent(
         table,
@@ -127,6 +125,26 @@ def sufficiency_table(
         years_needed=years,
         reason=pd.Series(reasons, index=table.index, dtype=object),
     )
+
+
+def _amounts(
+    results: YearlyEffects, drift: Drift | None, critical: Floats
+) -> tuple[Floats, Floats, Floats]:
+    """Return pupils of one year, years of one cohort each, and the cohort, before rounding."""
+    joint = subject_information(results)
+    if joint is not None:
+        asked = np.maximum(critical, 0.0)
+        if not results.variances["persistent"] > 0:
+            nothing = np.full(len(critical), np.inf)
+            return nothing, nothing, joint.cohort
+        return joint.pupils_needed(asked), joint.years_needed(asked), joint.cohort
+    cohort, pupil_variance = _cohorts(results)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        persistent = results.variances["persistent"]
+        precision = np.maximum(critical, 0.0) / (persistent * (1.0 - critical))
+        room = 1.0 / precision - results.variances["transient"]
+        pupils = np.where(room > 0, pupil_variance / room, np.inf)
+        return pupils, _years(results, drift, precision, pupil_variance / cohort), cohort
 
 
 def _standard_error(std_error: float | None, half_width: float | None, level: float) -> float:
@@ -226,7 +244,8 @@ def _reason(
     if drift is not None and not np.isfinite(years) and np.isfinite(cohort):
         return text("drift.mean_of_years", years=len(drift.years), n=values["n"])
     if not np.isfinite(years):
-        return text("value_added.no_usable_year")
+        unseen = np.isinf(years) and np.isfinite(cohort)
+        return text("value_added.subjects_unseen" if unseen else "value_added.no_usable_year")
     if not np.isfinite(pupils):
         return text("value_added.transient_exceeds", **values)
     key = "needed" if results.time is not None else "needed_without_years"

@@ -120,6 +120,70 @@ def test_independent_years_lie_inside_fading_ones(frame):
     assert table["p_value"].iloc[1] == table["p_value_plain"].iloc[1]
 
 
+def test_years_of_any_covariance_hold_fading_independent_and_lasting_ones(frame):
+    """T = 3: 6 variances and covariances hold τ² + σ²ρ^|t−s|, τ² + σ² and τ²."""
+    years = rs.Structure(drift="unstructured")
+    wide = fit("score ~ prior_score", frame, time="year", structure=years)
+    fading = fit("score ~ prior_score", frame, time="year", structure=rs.Structure(drift="ar1"))
+    apart = fit("score ~ prior_score", frame, time="year")
+    lasting = fit("score ~ prior_score", frame)
+    for small, df in ((fading, 3), (apart, 4)):
+        row = anova(small, wide).table.iloc[1]
+        assert row["df"] == df
+        assert row["likelihood_ratio"] > -1e-6  # nested indeed
+        assert row["p_value"] == row["p_value_plain"]
+        assert "no parameter lies on the edge" in row["basis"]
+    row = anova(lasting, wide).table.iloc[1]
+    assert row["df"] == 5
+    assert row["likelihood_ratio"] > -1e-6
+    assert "upper limit of p: 2 variances" in row["basis"]
+    two = frame[frame["year"] < 2023]
+    row = anova(
+        fit("score ~ prior_score", two),
+        fit("score ~ prior_score", two, time="year", structure=years),
+    ).table.iloc[1]
+    assert "½χ²(1) + ½χ²(2)" in row["basis"]  # one variance and its covariance
+    whole = anova(wide, lasting, fading, apart).table  # a chain from the smallest to the widest
+    assert whole["df"].tolist()[1:] == [1, 1, 3]
+    # slopes stand beside the years
+    both = fit("score ~ prior_score", frame, slopes="prior_score", time="year")
+    free = fit("score ~ prior_score", frame, slopes="prior_score", time="year", structure=years)
+    assert anova(both, free).table["df"].iloc[1] == 10 - 4
+    with pytest.raises(rs.SpecificationError, match="not nested"):
+        anova(both, wide)
+
+
+def test_fading_years_added_at_once_have_no_known_distribution(frame):
+    fading = fit("score ~ prior_score", frame, time="year", structure=rs.Structure(drift="ar1"))
+    row = anova(fit("score ~ prior_score", frame), fading).table.iloc[1]
+    assert row["p_value"] == row["p_value_plain"]
+    assert "no distribution is known" in row["basis"]
+    assert "распределение неизвестно" in row["basis"].localized("ru")
+
+
+def test_structures_of_the_same_effects_widen_step_by_step(frame):
+    def of(name):
+        tied = rs.Structure(covariance={"school_id": name})
+        return fit("score ~ prior_score", frame, slopes="prior_score", structure=tied)
+
+    fits = {n: of(n) for n in ("identity", "compound_symmetry", "diagonal", "unstructured")}
+    for small, large in (
+        ("identity", "compound_symmetry"),
+        ("identity", "diagonal"),
+        ("compound_symmetry", "unstructured"),
+        ("diagonal", "unstructured"),
+        ("identity", "unstructured"),
+    ):
+        row = anova(fits[small], fits[large]).table.iloc[1]
+        assert row["likelihood_ratio"] > -1e-6
+        assert row["p_value"] == row["p_value_plain"]
+    with pytest.raises(rs.SpecificationError, match="as many parameters"):
+        anova(fits["diagonal"], fits["compound_symmetry"])
+    alone = fit("score ~ prior_score", frame, structure=rs.Structure())
+    with pytest.raises(rs.SpecificationError, match="no special case"):
+        anova(alone, fits["compound_symmetry"])
+
+
 def test_three_models_at_once_and_the_tables(frame):
     one = fit("score ~ 1", frame)
     two = fit("score ~ prior_score", frame)
