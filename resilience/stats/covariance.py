@@ -1,14 +1,15 @@
 r"""Covariance structures of the effects of one level.
 
-A structure maps free parameters to the relative covariance :math:`D = UCU` of a level's terms and
+A structure maps free parameters to the relative covariance :math:`D = FCF'` of a level's terms and
 the derivative :math:`T = \partial d/\partial D` of the criterion to the gradient in the parameters,
 
 .. math:: \frac{\partial d}{\partial \phi} = \Big\langle T, \frac{\partial D}{\partial \phi}
           \Big\rangle ,
 
-which is exact also where D has no full rank.  U is the diagonal matrix of the working units: a
-structure that ties several terms together (identity, compound symmetry, AR(1)) speaks of the terms'
-own units, whatever the columns were divided by.
+which is exact also where D has no full rank.  F leads from effects of the terms' own columns to
+those of the working columns: a structure that ties terms together (identity, compound symmetry,
+AR(1)) speaks of their own units and zero points, whatever was subtracted from the columns and
+whatever they were divided by.
 
 ============================ ===================================================================
 ``unstructured``             :math:`C = LL'`, the entries of the lower factor
@@ -91,7 +92,13 @@ class CovarianceStructure(Protocol):
 
 
 def covariance_structure(
-    name: Covariance, terms: Sequence[str], scale: Floats | None = None, *, level: str = ""
+    name: Covariance,
+    terms: Sequence[str],
+    *,
+    scale: Floats | None = None,
+    centre: Floats | None = None,
+    moments: Floats | None = None,
+    level: str = "",
 ) -> CovarianceStructure:
     """Return a structure of a level.
 
@@ -101,8 +108,11 @@ def covariance_structure(
         Name of the structure.
     terms : sequence of str
         Terms of the level; for ``ar1`` one per year, named ``"<column>=<year>"``.
-    scale : ndarray of shape (q,), optional
-        What the terms' columns were divided by; 1 by default.
+    scale, centre : ndarray of shape (q,), optional
+        What the terms' columns were divided by and what was subtracted from them before; 1 and 0
+        by default.  Where something was subtracted the first term is the intercept.
+    moments : ndarray of shape (q, q), optional
+        Means of the products of the working columns over the rows; the identity by default.
     level : str
         Name of the level in messages.
 
@@ -139,8 +149,22 @@ def covariance_structure(
         "identity": eye[None],
         "compound_symmetry": np.stack([mean, eye - mean]),
     }[name]
-    own = np.ones(q) if name == "diagonal" else units
-    return Projections(name=name, terms=names, projections=projections, units=own)
+    frame = np.diag(units)
+    if centre is not None and q:
+        frame[0] += centre * (units / (1.0 if scale is None else scale))
+    if name == "diagonal":  # every term has an SD of its own, in whatever unit
+        frame = frame / units
+    # columns far from zero (a calendar year) make large effects of small SDs: the search goes by
+    # what an SD adds to the outcome
+    there = frame.T @ (np.eye(q) if moments is None else moments) @ frame
+    sizes = np.sqrt(np.einsum("ab,kab->k", there, projections))
+    return Projections(
+        name=name,
+        terms=names,
+        projections=projections,
+        frame=frame,
+        sizes=np.where(sizes > 0, sizes, 1.0),
+    )
 
 
 def _years(terms: tuple[str, ...], level: str) -> Floats:

@@ -24,12 +24,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Projections:
-    r"""Covariances :math:`\sum_k \phi_k^2 P_k` of orthogonal projections P that add up to I.
+    r"""Covariances :math:`\sum_k \gamma_k^2 P_k` of orthogonal projections P that add up to I.
 
-    The factor is :math:`U\sum_k \phi_k P_k`.  ``diagonal``: a projection per term; ``identity``:
-    I alone; ``compound_symmetry``: :math:`11'/q` and :math:`I - 11'/q`, whose SDs
-    :math:`\alpha, \beta` give the variance :math:`(\alpha^2 + (q-1)\beta^2)/q` and the covariance
-    :math:`(\alpha^2-\beta^2)/q`, so that every correlation from :math:`-1/(q-1)` to 1 is reached.
+    The factor is :math:`F\sum_k \gamma_k P_k`, F leading to the working columns, and the parameters
+    are :math:`\phi_k = s_k\gamma_k`, the SD that a part gives the outcome of a row.  ``diagonal``:
+    a projection per term; ``identity``: I alone; ``compound_symmetry``: :math:`11'/q` and
+    :math:`I - 11'/q`, whose SDs :math:`\alpha, \beta` give the variance
+    :math:`(\alpha^2 + (q-1)\beta^2)/q` and the covariance :math:`(\alpha^2-\beta^2)/q`, so that
+    every correlation from :math:`-1/(q-1)` to 1 is reached.
 
     Attributes
     ----------
@@ -39,14 +41,17 @@ class Projections:
         Terms of the level.
     projections : ndarray of shape (n_parameters, q, q)
         P.
-    units : ndarray of shape (q,)
-        Diagonal of U.
+    frame : ndarray of shape (q, q)
+        F.
+    sizes : ndarray of shape (n_parameters,)
+        s, the root of the mean over the rows of :math:`z'FP_kF'z`, z in working columns.
     """
 
     name: Covariance
     terms: tuple[str, ...]
     projections: Floats
-    units: Floats
+    frame: Floats
+    sizes: Floats
 
     @property
     def n_parameters(self) -> int:
@@ -59,25 +64,27 @@ class Projections:
         return [(0.0, None)] * self.n_parameters
 
     def starts(self) -> list[Floats]:
-        """Return three tenths of the residual SD."""
-        return [np.full(self.n_parameters, USUAL_START)]
+        """Return three tenths of the residual SD and, of several parts, mostly one of them."""
+        n = self.n_parameters
+        usual = np.full(n, USUAL_START)
+        return [usual, *(np.where(np.eye(n)[k] > 0, 1.0, 0.1) for k in range(n) if n > 1)]
 
     def factor(self, parameters: Floats) -> Floats:
-        """Return the factor, symmetric but for the units."""
+        """Return the factor, symmetric but for the frame."""
         return np.asarray(
-            self.units[:, None] * np.einsum("k,kab->ab", parameters, self.projections)
+            self.frame @ np.einsum("k,kab->ab", parameters / self.sizes, self.projections)
         )
 
     def gradient(self, sensitivity: Floats, parameters: Floats) -> Floats:
-        """Return 2φ⟨UTU, P⟩."""
+        """Return 2φ⟨F'TF, P⟩ / s²."""
         return 2.0 * parameters * self._in_squares(sensitivity)
 
     def parameters(self, D: Floats) -> Floats:
         """Return the SDs, the averages of D on each projection."""
-        own = D / np.outer(self.units, self.units)
+        own = np.linalg.solve(self.frame, np.linalg.solve(self.frame, D).T)
         ranks = np.einsum("kaa->k", self.projections)
         means = np.einsum("ab,kab->k", own, self.projections) / ranks
-        return np.asarray(np.sqrt(np.maximum(means, 0.0)))
+        return np.asarray(np.sqrt(np.maximum(means, 0.0)) * self.sizes)
 
     def idle(self, parameters: Floats) -> NDArray[np.bool_]:
         """Return that every SD always means something."""
@@ -115,8 +122,8 @@ class Projections:
         return found
 
     def _in_squares(self, sensitivity: Floats) -> Floats:
-        own = sensitivity * np.outer(self.units, self.units)
-        return np.asarray(np.einsum("ab,kab->k", own, self.projections))
+        own = self.frame.T @ sensitivity @ self.frame
+        return np.asarray(np.einsum("ab,kab->k", own, self.projections) / self.sizes**2)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -31,6 +31,8 @@ from resilience.stats.mixed import LevelEffects, MixedFit, dependent_columns
 from resilience.stats.profile import (
     Method,
     criterion_in_own_units,
+    mean_squares,
+    own_covariance,
     residual_contrast,
     to_own_units,
 )
@@ -180,8 +182,8 @@ def crossed_problem(
     if "Intercept" not in terms:
         centre[:] = 0.0
     structures = [covariance.get(f.name, "unstructured") for f in products.factors]
-    for factor, structure in zip(products.factors, structures, strict=True):
-        if 0 not in factor.columns or structure != "unstructured":
+    for factor in products.factors:
+        if 0 not in factor.columns:
             centre[[c for c in factor.columns if c]] = 0.0
     same = np.array_equal(centre, products.centre)
     working = products if same else products.recentred(centre, products.scale)
@@ -195,7 +197,9 @@ def crossed_problem(
             covariance_structure(
                 structure,
                 [working.columns[c] for c in f.columns],
-                working.scale[list(f.columns)],
+                scale=working.scale[list(f.columns)],
+                centre=working.centre[list(f.columns)],
+                moments=mean_squares(working.total, f.columns),
                 level=f.name,
             )
             for f, structure in zip(working.factors, structures, strict=True)
@@ -257,7 +261,7 @@ def _effects(
             conditional = system.own_posterior(posterior, k)
         conditional = back @ conditional @ back.T * sigma2
         structure = problem.structures[k]
-        covariance = back @ D @ back.T * sigma2
+        covariance = own_covariance(back, D) * sigma2
         X = back @ (D @ F[:, :, fixed])
         part = X @ root * np.sqrt(sigma2)
         found.append(

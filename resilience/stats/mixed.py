@@ -26,6 +26,7 @@ from resilience.stats.profile import (
     criterion_in_own_units,
     evaluate,
     level_structures,
+    own_covariance,
     residual_contrast,
     to_own_units,
     working_units,
@@ -176,7 +177,7 @@ def fit_mixed(
     BatesEtAl2015, section 3.
     """
     terms = tuple(cross.columns[:-1] if fixed is None else fixed)
-    working = working_units(cross, terms, covariance or {})
+    working = working_units(cross, terms)
     at = tuple(working.columns.index(t) for t in terms)
     check_rank(working, at, terms)
     problem = Problem(
@@ -246,7 +247,7 @@ def _at_covariances(
 ) -> tuple[Problem, Floats]:
     """Return the problem of unstructured covariances and the parameters of the given ones."""
     terms = tuple(cross.columns[:-1] if fixed is None else fixed)
-    working = working_units(cross, terms, {})
+    working = working_units(cross, terms)
     problem = Problem(
         cross=working,
         fixed=tuple(working.columns.index(t) for t in terms),
@@ -367,7 +368,7 @@ def _level_effects(
     part = X @ linalg.cholesky(profile.inverse, lower=True) * np.sqrt(sigma2) if fixed else X
     conditional = back @ conditional @ back.T * sigma2
     shared = shared_parts(cross, covariances, profile.elimination, at)
-    covariance = back @ D @ back.T * sigma2
+    covariance = own_covariance(back, D) * sigma2
     return LevelEffects(
         name=level.name,
         labels=level.labels,

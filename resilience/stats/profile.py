@@ -37,6 +37,8 @@ __all__ = [
     "evaluate",
     "gradient_in_factors",
     "level_structures",
+    "mean_squares",
+    "own_covariance",
     "residual_contrast",
     "sensitivities",
     "to_own_units",
@@ -234,30 +236,33 @@ def level_structures(
         covariance_structure(
             covariance.get(level.name, "unstructured"),
             [cross.columns[c] for c in level.columns],
-            cross.scale[list(level.columns)],
+            scale=cross.scale[list(level.columns)],
+            centre=cross.centre[list(level.columns)],
+            moments=mean_squares(cross.total, level.columns),
             level=level.name,
         )
         for level in cross.levels
     )
 
 
-def working_units(
-    cross: CrossProducts, terms: Sequence[str], covariance: Mapping[str, Covariance]
-) -> CrossProducts:
+def mean_squares(total: Floats, columns: Sequence[int]) -> Floats:
+    """Return the mean over the rows of the products of some columns, shape (q, q)."""
+    at = list(columns)
+    return np.asarray(total[np.ix_(at, at)] / max(float(total[0, 0]), 1e-300))
+
+
+def working_units(cross: CrossProducts, terms: Sequence[str]) -> CrossProducts:
     """Keep a column's centre only where shifting it leaves the model what it is.
 
-    A shift mixes a term into the intercept: only an unstructured covariance with an intercept
-    stays what it is.  Scales are kept: the structures know them (`level_structures`).
+    A shift mixes a term into the intercept, which the model and every level with that term must
+    have.  What it does to a covariance the structures know (`level_structures`).
     """
     centre = cross.centre.copy()
     if "Intercept" not in terms:
         centre[:] = 0.0
     for level in cross.levels:
-        movable = (
-            0 in level.columns and covariance.get(level.name, "unstructured") == "unstructured"
-        )
-        if not movable:
-            centre[[c for c in level.columns if c]] = 0.0
+        if 0 not in level.columns:
+            centre[list(level.columns)] = 0.0
     if not np.array_equal(centre, cross.centre):
         cross = cross.recentred(centre, cross.scale)
     # an evaluation works on a term and a column of all groups at once: these lie side by side
@@ -283,3 +288,10 @@ def to_own_units(cross: CrossProducts, columns: Sequence[int]) -> Floats:
         back[k, :] -= ratio
         back[k, k] = 1.0
     return back
+
+
+def own_covariance(back: Floats, D: Floats) -> Floats:
+    """Return the covariance B D B' in own units; of a variance of zero no rounding is left."""
+    size = np.abs(back) @ np.abs(D) @ np.abs(back.T)
+    found = back @ D @ back.T
+    return np.where(np.abs(found) <= 1e-13 * size, 0.0, found)

@@ -219,7 +219,7 @@ def problem_of(cross: CrossProducts, fitted: MixedFit) -> Problem:
         The fit.
     """
     covariance = {level.name: level.structure for level in fitted.levels}
-    working = working_units(cross, fitted.terms, covariance)
+    working = working_units(cross, fitted.terms)
     return Problem(
         cross=working,
         fixed=tuple(working.columns.index(t) for t in fitted.terms),

@@ -84,7 +84,7 @@ def nested_row_variances(
     rows : sequence of LevelRows
         Per level from outer to inner; the known units of a row lie on one path.
     """
-    working = working_units(cross, fitted.terms, {})
+    working = working_units(cross, fitted.terms)
     relative = _relative(fitted, [to_own_units(working, v.columns) for v in working.levels])
     elimination = eliminate(working, tuple(relative))
     at = [working.columns.index(t) for t in fitted.terms]

@@ -18,6 +18,9 @@ Floats = NDArray[np.float64]
 Bounds = Sequence[tuple[float | None, float | None]]
 
 _AT_BOUND = 1e-8
+_NEWTON_STEPS = 8
+_STEEP = 1e-5  # gradient per thousand rows
+_NOTHING_LEFT = 1e-10  # of the criterion
 
 
 class Objective(Protocol):
@@ -81,7 +84,7 @@ class Search:
     log: list[tuple[int, float]]
     iterations: int = 0
     known: dict[bytes, tuple[float, Floats]] = field(default_factory=dict)
-    curvature: tuple[Floats, float] | None = None  # where, and the smallest eigenvalue there
+    curved: tuple[Floats, Floats] | None = None  # where, and the Hessian of the free entries
 
     def value(self, theta: Floats) -> tuple[float, Floats]:
         """Return criterion and gradient and note the evaluation."""
@@ -118,7 +121,7 @@ class Search:
         self.iterations += int(found.nit)
         theta, best = np.asarray(found.x, dtype=float), float(found.fun)
         theta, best = self.rested(theta, best)
-        for _ in range(3):
+        for _ in range(_NEWTON_STEPS):
             theta, best, moved = self.newton(theta, best)
             if not moved:
                 break
@@ -151,32 +154,35 @@ class Search:
         if not free.any():
             return theta, best, False
         hessian, gradient = self.hessian(theta, free)
-        self.curvature = (theta, float(np.linalg.eigvalsh(hessian)[0]))
-        if self.curvature[1] <= 0:
+        self.curved = (theta, hessian)
+        if np.linalg.eigvalsh(hessian)[0] <= 0:
             return theta, best, False
         trial = theta.copy()
         trial[free] -= np.linalg.solve(hessian, gradient[free])
         trial = np.clip(trial, *self.limits())
         value, slope = self.value(trial)
         # below the rounding of the criterion the gradient still tells the better point
-        flatter = np.abs(slope[free]).max() < np.abs(gradient[free]).max()
-        if value < best or (flatter and value <= best + 1e-13 * abs(best)):
+        left, before = np.abs(slope[free]).max(), np.abs(gradient[free]).max()
+        flatter = left < before
+        if value < best or (flatter and value <= best + 1e-11 * abs(best)):
             self.iterations += 1
-            return trial, value, best - value > 1e-11 * abs(best)
+            # in a bent valley steps stay short of the bottom and only halve the gradient
+            steep = left > _STEEP * max(1.0, self.problem.n_rows / 1000.0) and left < 0.7 * before
+            return trial, value, bool(best - value > 1e-11 * abs(best) or steep)
         return theta, best, False
 
-    def smallest_curvature(self, theta: Floats) -> float | None:
-        """Return the smallest eigenvalue of the Hessian in the entries off their bound."""
+    def curvature(self, theta: Floats) -> Floats | None:
+        """Return the Hessian in the entries off their bound; None where there are none."""
         free = self.free_entries(theta)
         if not free.any():
             return None
-        if self.curvature is not None:
+        if self.curved is not None:
             # the last Newton step is so short that the curvature is that of its start
-            start, eigenvalue = self.curvature
+            start, hessian = self.curved
             same = np.array_equal(self.free_entries(start), free)
             if same and np.abs(theta - start).max() <= 1e-4 * max(1.0, np.abs(theta).max()):
-                return eigenvalue
-        return float(np.linalg.eigvalsh(self.hessian(theta, free)[0])[0])
+                return hessian
+        return self.hessian(theta, free)[0]
 
     def free_entries(self, theta: Floats) -> NDArray[np.bool_]:
         """Return which parameters neither sit on a bound nor mean nothing there."""
@@ -211,31 +217,37 @@ def optimise(problem: Objective) -> tuple[Floats, Convergence]:
     """Return the optimal parameters and the record of the search."""
     search = Search(problem=problem, log=[])
     if problem.n_free == 0:
-        return np.zeros(0), _record(search, np.zeros(0), "no variance parameters")
+        return np.zeros(0), _record(search, np.zeros(0), 0.0, "no variance parameters")
     theta, best, message = search.climb(problem.start())
     for start in problem.further_starts() if isinstance(problem, ManyStarts) else []:
         other, value, words = search.climb(start)
         if value < best - 1e-12 * abs(best):
             theta, best, message = other, value, words
-    theta, _ = search.rested(theta, best)
-    return theta, _record(search, theta, message)
+    theta, best = search.rested(theta, best)
+    return theta, _record(search, theta, best, message)
 
 
-def _record(search: Search, theta: Floats, message: str) -> Convergence:
+def _record(search: Search, theta: Floats, best: float, message: str) -> Convergence:
     problem = search.problem
-    gradient_norm, positive, singular, inside = 0.0, None, False, True
+    gradient_norm, positive, singular, inside, left = 0.0, None, False, True, 0.0
     if len(theta):
         _, gradient = search.value(theta)
         lower, upper = search.limits()
         active = np.where(theta <= lower, np.minimum(gradient, 0.0), gradient)
         active = np.where(theta >= upper, np.maximum(gradient, 0.0), active)
         gradient_norm = float(np.abs(active).max())
-        curvature = search.smallest_curvature(theta)
-        # differences of the gradient leave some rounding in a flat direction
-        positive = None if curvature is None else curvature > -1e-9 * problem.n_rows
+        hessian = search.curvature(theta)
+        if hessian is not None:
+            # differences of the gradient leave some rounding in a flat direction
+            lowest = float(np.linalg.eigvalsh(hessian)[0])
+            positive = lowest > -1e-9 * problem.n_rows
+            slope = gradient[search.free_entries(theta)]
+            # what a step to the bottom would still bring
+            left = 0.5 * float(slope @ np.linalg.solve(hessian, slope)) if lowest > 0 else np.inf
         singular = problem.singular(theta)
         inside = problem.escape(theta) is None
     small = gradient_norm <= 1e-4 * max(1.0, problem.n_rows / 1000.0)
+    small = small or (gradient_norm <= 1e-2 and left <= _NOTHING_LEFT * max(1.0, abs(best)))
     return Convergence(
         converged=bool(small and inside and positive is not False),
         n_evaluations=len(search.log),

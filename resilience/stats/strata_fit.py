@@ -374,7 +374,7 @@ def _problem(
     covariance: Mapping[str, Covariance],
 ) -> Problem:
     """Return the problem of nested levels in its working units."""
-    working = working_units(cross, terms, covariance)
+    working = working_units(cross, terms)
     at = tuple(working.columns.index(t) for t in terms)
     check_rank(working, at, terms)
     structures = level_structures(working, covariance)

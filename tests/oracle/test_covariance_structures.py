@@ -95,7 +95,7 @@ def products(d, shape, *, unit: float = 1.0) -> CrossProducts:
 
 def problem_of(cross: CrossProducts, structure: str, method: str) -> Problem:
     covariance = {"own": structure}
-    working = working_units(cross, FIXED, covariance)
+    working = working_units(cross, FIXED)
     return Problem(
         cross=working,
         fixed=tuple(working.columns.index(t) for t in FIXED),
