@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,8 +18,13 @@ if TYPE_CHECKING:
 __all__ = [
     "check_choice",
     "check_columns",
+    "check_count",
     "check_finite",
     "check_fraction",
+    "check_instance",
+    "check_jobs",
+    "check_mapping",
+    "check_names",
     "check_not_empty",
     "check_numeric",
     "check_positive",
@@ -37,10 +43,15 @@ def shorten(values: Iterable[object], most: int = 5) -> str:
 
 
 def nearest_names(name: str, options: Iterable[str], most: int = 3) -> str:
-    """Return the options that look most like ``name``, or all of them if none does."""
+    """Return the options that look most like ``name``, or all of them if none does.
+
+    Capital letters do not count: ``ses`` is the nearest name to ``SES``.
+    """
     known = [str(o) for o in options]
-    close = difflib.get_close_matches(str(name), known, n=most, cutoff=0.5)
-    return shorten(close or known, 12)
+    folded = [o.casefold() for o in known]
+    near = difflib.get_close_matches(str(name).casefold(), folded, n=most, cutoff=0.5)
+    close = [o for found in dict.fromkeys(near) for o in known if o.casefold() == found]
+    return shorten(close[:most] or known, 12)
 
 
 def check_choice(value: str, options: Sequence[str], *, argument: str) -> str:
@@ -85,10 +96,11 @@ def check_columns(frame: pd.DataFrame, columns: Iterable[str], *, table: str) ->
     SpecificationError
         If it is no table.
     DataError
-        Naming the missing columns and the nearest names there are.
+        Naming the missing columns and the nearest names there are, or a column that stands twice.
     """
     check_table(frame, table=table)
-    missing = [c for c in columns if c not in frame.columns]
+    named = list(columns)
+    missing = [c for c in named if c not in frame.columns]
     if missing:
         near = "; ".join(f"{m!r}: {nearest_names(m, map(str, frame.columns))}" for m in missing)
         raise DataError(
@@ -99,6 +111,14 @@ def check_columns(frame: pd.DataFrame, columns: Iterable[str], *, table: str) ->
                 nearest=near,
             )
         )
+    if not frame.columns.is_unique:
+        again = set(frame.columns[frame.columns.duplicated()])
+        for name in named:
+            if name in again:
+                n = int((frame.columns == name).sum())
+                raise DataError(
+                    text("validation.column_twice", table=table, column=repr(name), n=n)
+                )
 
 
 def check_not_empty(frame: pd.DataFrame, *, table: str) -> None:
@@ -163,10 +183,10 @@ def check_finite(
 
 
 def check_unique(frame: pd.DataFrame, key: Sequence[str], *, table: str) -> None:
-    """Raise a `DataError` if the key repeats; the message counts and shows the first five."""
+    """Raise a `DataError` if the key repeats; the message counts and shows the first three."""
     repeated = frame.duplicated(list(key), keep="first")
     if repeated.any():
-        first = frame.loc[repeated, list(key)].drop_duplicates().head(5)
+        first = frame.loc[repeated, list(key)].drop_duplicates().head(3)
         shown = "; ".join("/".join(str(v) for v in row) for row in first.itertuples(index=False))
         raise DataError(
             text(
@@ -181,6 +201,7 @@ def check_unique(frame: pd.DataFrame, key: Sequence[str], *, table: str) -> None
 
 def check_fraction(value: float, *, argument: str, closed: bool = True) -> float:
     """Return ``value`` if it lies in [0, 1] (or (0, 1) where not ``closed``)."""
+    _check_number(value, argument=argument)
     inside = 0 <= value <= 1 if closed else 0 < value < 1
     if not inside:
         raise SpecificationError(
@@ -196,6 +217,7 @@ def check_fraction(value: float, *, argument: str, closed: bool = True) -> float
 
 def check_positive(value: float, *, argument: str, zero: bool = False) -> float:
     """Return ``value`` if it is finite and above zero (or at least zero)."""
+    _check_number(value, argument=argument)
     if not (np.isfinite(value) and (value > 0 or (zero and value == 0))):
         raise SpecificationError(
             text(
@@ -206,3 +228,99 @@ def check_positive(value: float, *, argument: str, zero: bool = False) -> float:
             )
         )
     return value
+
+
+def check_count(value: object, *, argument: str, least: int = 1) -> int:
+    """Return ``value`` if it is a whole number of at least ``least``; booleans are none.
+
+    Raises
+    ------
+    SpecificationError
+        Otherwise.
+    """
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Integral) or value < least:
+        raise SpecificationError(
+            text("validation.count", argument=argument, value=repr(value), least=least)
+        )
+    return int(value)
+
+
+def check_jobs(value: object) -> int:
+    """Return ``n_jobs`` if it is a whole number of workers, or below zero as joblib counts them."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool | np.bool_)
+    if not whole or value == 0:
+        raise SpecificationError(text("validation.jobs", value=repr(value)))
+    return int(value)  # type: ignore[call-overload, no-any-return]  # an Integral
+
+
+def check_instance(value: object, kind: type, *, argument: str, example: str) -> None:
+    """Raise unless ``value`` is of the type; the message shows the ``example`` to write.
+
+    Raises
+    ------
+    SpecificationError
+        Naming argument, type and value.
+    """
+    if not isinstance(value, kind):
+        raise SpecificationError(
+            text(
+                "validation.instance",
+                argument=argument,
+                kind=type(value).__name__,
+                wanted=kind.__name__,
+                example=example,
+            )
+        )
+
+
+def check_names(
+    value: object, *, argument: str, example: str, single: bool = False
+) -> tuple[str, ...]:
+    """Return one name or several as a tuple: text of at least one letter, none of them twice.
+
+    Parameters
+    ----------
+    value : str or sequence of str
+        A string is one name, never a sequence of letters.
+    argument : str
+        Name in the message.
+    example : str
+        What to write.
+    single : bool
+        Whether only a string will do.
+
+    Raises
+    ------
+    SpecificationError
+        For anything else.
+    """
+    listed = isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+    names: list[object] = list(value) if listed else [value]  # type: ignore[call-overload]  # iterable, as just asked
+    found = tuple(name for name in names if isinstance(name, str) and name.strip())
+    if len(found) < len(names) or (single and listed):
+        raise SpecificationError(
+            text("validation.names", argument=argument, value=repr(value)[:80], example=example)
+        )
+    again = next((name for name in found if found.count(name) > 1), None)
+    if again is not None:
+        raise SpecificationError(text("validation.name_twice", argument=argument, name=repr(again)))
+    return found
+
+
+def check_mapping(value: object, *, argument: str, example: str) -> None:
+    """Raise unless ``value`` maps names to something.
+
+    Raises
+    ------
+    SpecificationError
+        Naming argument and value.
+    """
+    if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+        raise SpecificationError(
+            text("validation.mapping", argument=argument, value=repr(value), example=example)
+        )
+
+
+def _check_number(value: object, *, argument: str) -> None:
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
+        raise SpecificationError(text("validation.number", argument=argument, value=repr(value)))

@@ -1,0 +1,89 @@
+"""Labels of units, pupils and years: one type per column, and no blank text among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from resilience.errors import DataError
+from resilience.i18n import text
+
+__all__ = ["check_one_kind", "identified"]
+
+
+def identified(frame: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """Return the table with blank text in its identifiers as missing; itself where there is none.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Rows.
+    columns : iterable of str
+        Identifiers: units, pupils, years.  Those that the table lacks are passed over.
+
+    Raises
+    ------
+    DataError
+        If a column mixes numbers and text, so that one school may stand under two labels.
+    """
+    blanked: dict[str, pd.Series] = {}
+    for name in dict.fromkeys(columns):
+        if name not in frame.columns or isinstance(frame[name], pd.DataFrame):
+            continue  # a missing or doubled column has a message of its own
+        labels = _labels(frame[name])
+        check_one_kind([labels], level=name)
+        blank = [label for label in labels if isinstance(label, str) and not label.strip()]
+        if blank:
+            blanked[name] = frame[name].where(~frame[name].isin(blank))
+    return frame.assign(**blanked) if blanked else frame
+
+
+def check_one_kind(columns: Sequence[Iterable[Any]], *, level: str) -> None:
+    """Raise if labels that name units of one level are of several kinds.
+
+    Parameters
+    ----------
+    columns : sequence of iterables
+        Labels, column by column; whole and other numbers are one kind.
+    level : str
+        Name in the message.
+
+    Raises
+    ------
+    DataError
+        With the kinds met.
+    """
+    kinds: dict[str, str] = {}
+    for labels in columns:
+        dtype = getattr(labels, "dtype", None)
+        if isinstance(dtype, np.dtype) and dtype.kind in "iuf":
+            kinds[str(dtype)] = "number"
+            continue
+        for label in labels:
+            if not (pd.api.types.is_scalar(label) and pd.isna(label)):
+                kinds[type(label).__name__] = _kind(label)
+    if len(set(kinds.values())) > 1:
+        raise DataError(
+            text("sources.mixed_labels", level=repr(level), kinds=", ".join(sorted(kinds)))
+        )
+
+
+def _labels(values: pd.Series) -> Any:
+    """Return the distinct labels of a column; of numbers the column as it is."""
+    kind: Any = values.dtype
+    if isinstance(kind, pd.CategoricalDtype):
+        used = np.unique(values.cat.codes.to_numpy())
+        return kind.categories[used[used >= 0]]
+    if pd.api.types.is_object_dtype(kind) or pd.api.types.is_string_dtype(kind):
+        return values.unique()
+    return np.zeros(0)
+
+
+def _kind(label: object) -> str:
+    if isinstance(label, bool | np.bool_):
+        return "boolean"
+    return "number" if isinstance(label, Real) else "text" if isinstance(label, str) else "other"
