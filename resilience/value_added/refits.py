@@ -53,7 +53,7 @@ class RefitMethods(PupilFit):
         -------
         list of CrossProducts
             The same rows, groups and covariates with a new outcome each, exactly distributed as
-            the cross-products of pupils drawn from the model would be.
+            the cross-products of pupils drawn from the model would be; `refit` fits them.
 
         Raises
         ------
@@ -65,6 +65,43 @@ class RefitMethods(PupilFit):
         draws = outcome_draws(nested_products(self), self.mixed)
         seeds = np.random.SeedSequence(random_state).spawn(n)
         return [draws.draw(np.random.default_rng(seed)) for seed in seeds]
+
+    def refit(self, products: CrossProducts) -> Self:
+        """Fit the same model to other cross-products of its columns: to a draw of `simulate`.
+
+        Parameters
+        ----------
+        products : CrossProducts
+            One of the list that `simulate` returns, or another with the fit's columns and levels
+            (``results.cross`` with other rows).
+
+        Returns
+        -------
+        ValueAddedResults
+            With all tables: estimates of drawn schools can be held against the truth of the draw.
+
+        Raises
+        ------
+        SpecificationError
+            If the object is no cross-products, has other columns or levels than the fit, or the
+            fit has drift, subjects with residuals of their own, or units that do not nest.
+
+        Warns
+        -----
+        WeakDataWarning
+            As `ValueAddedModel.fit`.
+        """
+        own = nested_products(self)
+        if not isinstance(products, CrossProducts):
+            kind = type(products).__name__
+            raise SpecificationError(text("refits.not_products", kind=kind))
+        if _described(products) != _described(own):
+            raise SpecificationError(
+                text("refits.other_products", made=_described(products), asked=_described(own))
+            )
+        if any(0 not in level.columns for level in own.levels):
+            raise SpecificationError(text("refits.drift_draw"))
+        return refitted(self, products)
 
     def bootstrap(
         self,
@@ -259,6 +296,12 @@ def _subject_parts(results: PupilFit) -> dict[tuple[str, str], tuple[str, str]]:
             name = f"correlation[{one}, {other}]"
             found[group, name] = (f"{first} × {second}", "correlation")
     return found
+
+
+def _described(products: CrossProducts) -> str:
+    """Return the columns and levels of cross-products in words."""
+    levels = "; ".join(f"{v.name} ({v.n_groups})" for v in products.levels)
+    return f"{', '.join(products.columns)} | {levels}"
 
 
 def nested_products(results: PupilFit) -> CrossProducts:
