@@ -98,7 +98,7 @@ def target_table(
     )
     table = results.school_effects
     scale = max(float(np.sqrt(variances[0])), 1e-300)
-    whole = bool(
+    whole = not _has_further_parts(results) and bool(
         np.allclose(plain.mean, table["effect"], rtol=0, atol=1e-6 * scale)
         and np.allclose(np.sqrt(plain.variance), table["conditional_sd"], rtol=0, atol=1e-6 * scale)
     )
@@ -126,6 +126,18 @@ def target_table(
         effect, conditional, prior = found.mean, found.variance, found.prior
         total = conditional + _coefficient_variance(results, panel, found.gain)
     return predicted(table["school_id"], effect, (conditional, total, prior), words)
+
+
+def _has_further_parts(results: YearlyEffects) -> bool:
+    """Return whether the model has variances beside those of schools, years and pupils.
+
+    Where nothing lasts in schools, their effects alone would not betray an outer level.
+    """
+    parts = results.variance_components
+    further = ~parts["term"].isin(["Intercept", ""]) & (parts["variance"] > 0)
+    found = float(np.nansum(parts["variance"].to_numpy(dtype=float)))
+    known = float(np.nansum(list(results.variances.values())))
+    return bool(further.any()) or abs(found - known) > 1e-9 * max(found, known)
 
 
 def _of_drift(

@@ -31,6 +31,10 @@ class YearlyEffects(Protocol):
         """Persistent, transient and residual variance."""
 
     @property
+    def variance_components(self) -> pd.DataFrame:
+        """One row per variance of the model."""
+
+    @property
     def errors(self) -> EffectErrors:
         """Joint errors."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -362,3 +363,28 @@ def test_results_without_the_years_covariates_say_so(fits):
     assert len(bare.predict_effects("next_year")) == 24
     with pytest.raises(rs.DataError, match="year_design"):
         bare.predict_effects("last_year")
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [{"group": ["town", "school_id"]}, {"group": "school_id", "crossed": ["town"]}],
+    ids=["outer", "crossed"],
+)
+def test_an_outer_level_is_not_overlooked_where_nothing_lasts_in_schools(levels):
+    """With a lasting variance of 0 every school's lasting effect is 0, with or without towns."""
+    rng = np.random.default_rng(0)
+    school = np.repeat(np.arange(24), 16)
+    year = np.tile(np.repeat([2020, 2021], 8), 24)
+    x = rng.normal(size=len(school))
+    own = 0.5 * rng.normal(size=(24, 2))
+    y = 0.5 * x + rng.normal(size=6)[school // 4] + own[school, year - 2020]
+    y += rng.normal(size=len(school))
+    pupils = pd.DataFrame({"school_id": school, "town": school // 4, "year": year, "x": x, "y": y})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rs.WeakDataWarning)
+        va = rs.ValueAddedModel("y ~ x", time="year", **levels).fit(pupils)
+    assert va.variances["persistent"] == 0.0
+    for target in ("last_year", {2020: -1.0, 2021: 1.0}):
+        with pytest.raises(rs.SpecificationError, match="outer levels"):
+            va.predict_effects(target)
+    assert (va.predict_effects("next_year")["effect"] == 0.0).all()
