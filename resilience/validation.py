@@ -26,6 +26,7 @@ __all__ = [
     "check_mapping",
     "check_names",
     "check_not_empty",
+    "check_number",
     "check_numeric",
     "check_positive",
     "check_table",
@@ -201,7 +202,7 @@ def check_unique(frame: pd.DataFrame, key: Sequence[str], *, table: str) -> None
 
 def check_fraction(value: float, *, argument: str, closed: bool = True) -> float:
     """Return ``value`` if it lies in [0, 1] (or (0, 1) where not ``closed``)."""
-    _check_number(value, argument=argument)
+    check_number(value, argument=argument)
     inside = 0 <= value <= 1 if closed else 0 < value < 1
     if not inside:
         raise SpecificationError(
@@ -217,7 +218,7 @@ def check_fraction(value: float, *, argument: str, closed: bool = True) -> float
 
 def check_positive(value: float, *, argument: str, zero: bool = False) -> float:
     """Return ``value`` if it is finite and above zero (or at least zero)."""
-    _check_number(value, argument=argument)
+    check_number(value, argument=argument)
     if not (np.isfinite(value) and (value > 0 or (zero and value == 0))):
         raise SpecificationError(
             text(
@@ -321,6 +322,7 @@ def check_mapping(value: object, *, argument: str, example: str) -> None:
         )
 
 
-def _check_number(value: object, *, argument: str) -> None:
+def check_number(value: object, *, argument: str) -> None:
+    """Raise a `SpecificationError` unless ``value`` is a real number; booleans are none."""
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real):
         raise SpecificationError(text("validation.number", argument=argument, value=repr(value)))

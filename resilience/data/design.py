@@ -36,6 +36,7 @@ __all__ = [
     "Level",
     "check_outcome",
     "check_rows",
+    "check_slopes",
     "design_columns",
     "design_from_frame",
     "formula_columns",
@@ -152,11 +153,7 @@ def design_from_frame(
     factors = [pd.factorize(data[column], sort=True) for column in columns]
     levels = []
     for level, (codes, _) in zip(groups, factors, strict=True):
-        unknown = [s for s in level.slopes if s not in covariates]
-        if unknown:
-            raise SpecificationError(
-                text("design.slope", slopes=", ".join(unknown), terms=", ".join(covariates))
-            )
+        check_slopes(level.slopes, covariates)
         own = [ONES] if level.by is None else list(indicators[level.by])
         levels.append((level.name, codes, [*own, *level.slopes]))
     X = matrix[:, 1:] if terms[:1] == (ONES,) else matrix[:, [t != ONES for t in terms]]
@@ -188,6 +185,24 @@ def design_from_frame(
         spec=spec,
         n_rows=len(data),
     )
+
+
+def check_slopes(slopes: Sequence[str], terms: Sequence[str]) -> None:
+    """Raise unless every slope is a term of the formula.
+
+    Raises
+    ------
+    SpecificationError
+        With the terms there are, and those that a column of categories makes.
+    """
+    unknown = [s for s in slopes if s not in terms]
+    if not unknown:
+        return
+    made = {s: [t for t in terms if t.startswith((f"{s}[", f"C({s})["))] for s in unknown}
+    slope = next((s for s in unknown if made[s]), None)
+    hint = text("design.slope_hint", slope=slope, term=", ".join(made[slope])) if slope else ""
+    words = ", ".join(unknown)
+    raise SpecificationError(text("design.slope", slopes=words, terms=", ".join(terms), hint=hint))
 
 
 def _indicators(values: pd.Series) -> dict[str, Floats]:

@@ -23,6 +23,7 @@ from resilience.data.design import Design, Level
 from resilience.data.design_formula import FormulaColumns, copies_of_outcome, formula_columns
 from resilience.data.design_learning import DesignStep, LearntColumns
 from resilience.data.design_recipe import Products, ProductsStep, Recipe
+from resilience.data.identifiers import identified
 from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.validation import check_numeric
@@ -82,6 +83,12 @@ class RecipeInputs:
     unit: str | None = None
     wording: str = "design.missing"
 
+    @property
+    def identifiers(self) -> tuple[str, ...]:
+        """Columns of units, pupils and years."""
+        by = [v.by for v in self.levels if v.by is not None]
+        return tuple(dict.fromkeys([*(v.column for v in self.levels), *by, *self.keys]))
+
 
 def learn_recipe(
     batches: Batches,
@@ -119,7 +126,7 @@ def learn_recipe(
     prepared: Preparation = preparation if preparation is not None else plain(used)
     columns = prepared.raw(used)
     kinds: dict[str, str] = {}
-    head = _head(batches, prepared, columns, kinds, parts.outcome)
+    head = _head(batches, prepared, columns, kinds, inputs)
     sample = _Sample(head=head, kinds=kinds, inputs=inputs, parts=parts, columns=columns)
     step = DesignStep.of(parts, kinds, by)
     prepared, learnt, said = _learnt(batches, prepared, step, sample, list(notes))
@@ -168,19 +175,26 @@ def _head(
     preparation: Preparation,
     columns: list[str],
     kinds: dict[str, str],
-    outcome: str,
+    inputs: RecipeInputs,
 ) -> Chunk:
     """Return the first chunk with a complete row; without any, gaps are counted and raised."""
     strict = [c for c in preparation.strict() if c in columns]
+    outcome = formula_columns(inputs.formula).outcome
     peek = getattr(batches, "peek", None)
     for chunk in batches.chunks(columns) if peek is None else peek(columns):
         check_chunk(chunk, columns, kinds)
         with located(chunk.place):
             check_numeric(chunk.frame, [outcome], table="data")
+            chunk = replace(chunk, frame=identified(chunk.frame, inputs.identifiers))
         rows = chunk.frame[strict].notna().all(axis=1)
         if rows.any():
             return chunk
-    job = Pass(steps=(), preparation=preparation, columns=tuple(columns))
+    job = Pass(
+        steps=(),
+        preparation=preparation,
+        columns=tuple(columns),
+        identifiers=inputs.identifiers,
+    )
     run_pass(batches, job)
     raise SpecificationError(text("sources.spent"))
 
@@ -224,6 +238,7 @@ def _learnt(
             unit=sample.inputs.unit if sample.inputs.unit in wanted else None,
             wording=sample.inputs.wording,
             kinds=dict(sample.kinds),
+            identifiers=sample.inputs.identifiers,
         )
         result = run_pass(batches, job)
         for step, state in zip(group, result.states, strict=True):

@@ -7,6 +7,7 @@ schools, a prediction, the next chunk) goes through the same columns.
 from __future__ import annotations
 
 import ast
+import keyword
 import re
 import warnings
 from collections.abc import Callable, Sequence
@@ -37,6 +38,8 @@ __all__ = [
     "learn_columns",
     "missing_counts",
     "plain_columns",
+    "quoted",
+    "unquoted",
 ]
 
 Floats = NDArray[np.float64]
@@ -74,8 +77,8 @@ def formula_columns(formula: str) -> FormulaColumns:
     from formulaic.errors import FormulaicError
 
     left, _, right = str(formula).partition("~")
-    outcome = left.strip()
-    if not outcome.isidentifier() or not right.strip():
+    outcome = unquoted(left.strip())
+    if (quoted(outcome) != left.strip() and not outcome.isidentifier()) or not right.strip():
         raise SpecificationError(text("design.formula", formula=repr(formula)))
     try:
         parsed = Formula(right.strip())
@@ -92,6 +95,19 @@ def formula_columns(formula: str) -> FormulaColumns:
     if outcome in names:
         raise SpecificationError(text("design.outcome_right", outcome=repr(outcome)))
     return FormulaColumns(outcome=outcome, right=right.strip(), variables=tuple(names))
+
+
+def quoted(name: str) -> str:
+    """Return a column as formulas name it: in backticks where it is no plain identifier."""
+    plain = name.isidentifier() and not keyword.iskeyword(name)
+    return name if plain else f"`{name}`"
+
+
+def unquoted(name: str) -> str:
+    """Return a column's own name without the backticks that a formula needs."""
+    inside = name[1:-1]
+    wrapped = len(name) > 2 and name[0] == name[-1] == "`" and "`" not in inside
+    return inside if wrapped else name
 
 
 def factor_columns(factor: Any) -> set[str]:

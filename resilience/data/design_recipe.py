@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from resilience.data.batches.chunk import TABLE, Chunk, Place
 from resilience.data.batches.frames import to_chunk
 from resilience.data.batches.passes import Pass, PassResult, Preparation
-from resilience.data.design import Level
+from resilience.data.design import Level, check_slopes
 from resilience.data.design_evaluator import Evaluator, as_floats
 from resilience.data.design_formula import FormulaColumns, check_weights, copies_of_outcome
 from resilience.data.design_labels import LabelCoder, fingerprints
@@ -129,6 +129,12 @@ class ProductsStep:
         return tuple(dict.fromkeys(used))
 
     @property
+    def identifiers(self) -> tuple[str, ...]:
+        """Columns of units, pupils and years."""
+        by = [v.by for v in self.levels if v.by is not None]
+        return tuple(dict.fromkeys([*(v.column for v in self.levels), *by, *self.keys]))
+
+    @property
     def terms(self) -> tuple[str, ...]:
         """Fixed terms as formulaic labels them."""
         return tuple(str(name) for name in self.evaluator.spec.column_names)
@@ -153,11 +159,7 @@ class ProductsStep:
         covariates = [t for t in self.terms if t != ONES]
         found = []
         for level in self.levels:
-            unknown = [s for s in level.slopes if s not in covariates]
-            if unknown:
-                raise SpecificationError(
-                    text("design.slope", slopes=", ".join(unknown), terms=", ".join(covariates))
-                )
+            check_slopes(level.slopes, covariates)
             own = [ONES]
             if level.by is not None:
                 own = [f"{level.by}={c}" for c in self.categories[level.by]]
@@ -370,6 +372,7 @@ class Recipe:
             unit=self.unit,
             wording=self.wording,
             kinds=dict(self.kinds),
+            identifiers=self.step.identifiers,
         )
 
     def products(self, chunk: object) -> CrossProducts:

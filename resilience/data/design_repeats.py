@@ -71,7 +71,7 @@ def check_repeats(batches: Batches | None, recipe: Recipe, prints: Prints) -> No
     Raises
     ------
     DataError
-        With the number of rows too many, the first five keys and where they stand.
+        With the number of rows too many, the first three keys and where they stand.
 
     Notes
     -----
@@ -97,7 +97,7 @@ def check_repeats(batches: Batches | None, recipe: Recipe, prints: Prints) -> No
     again = rows.duplicated(list(keys), keep="first")
     if not again.any():
         return
-    first = rows.loc[again].drop_duplicates(list(keys)).head(5)
+    first = rows.loc[again].drop_duplicates(list(keys)).head(3)
     shown = "; ".join(
         "/".join(str(v) for v in row[:-1]) for row in first.itertuples(index=False, name=None)
     )

@@ -14,6 +14,7 @@ from resilience.i18n import Bilingual, text
 from resilience.validation import check_columns, check_fraction
 
 __all__ = [
+    "check_verdicts",
     "effects_of",
     "figure_names",
     "frame_of",
@@ -101,6 +102,19 @@ def latest_scores(scores: pd.DataFrame) -> pd.DataFrame:
     return scores.drop_duplicates("school_id", keep="last").reset_index(drop=True)
 
 
+def check_verdicts(found: Any) -> None:
+    """Raise unless an object holds verdicts with their working, as `DetectionResults` does.
+
+    Raises
+    ------
+    SpecificationError
+        Naming the type.
+    """
+    tables = (getattr(found, "schools", None), getattr(found, "working", None))
+    if isinstance(found, pd.DataFrame) or not all(isinstance(t, pd.DataFrame) for t in tables):
+        raise SpecificationError(text("plotting.no_verdicts", kind=type(found).__name__))
+
+
 def rules_of(found: Any, rule_id: str | None) -> list[str]:
     """Return the ids of the rules to show, in the order in which they were applied.
 
@@ -108,7 +122,10 @@ def rules_of(found: Any, rule_id: str | None) -> list[str]:
     ------
     DataError
         If the result does not hold the rule asked for.
+    SpecificationError
+        If the object holds no verdicts.
     """
+    check_verdicts(found)
     check_columns(found.schools, ["school_id", "rule_id", "verdict"], table="verdicts")
     known = list(dict.fromkeys(str(v) for v in found.schools["rule_id"]))
     if rule_id is None:

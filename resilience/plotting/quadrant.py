@@ -13,7 +13,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import check_language, text
 from resilience.plotting.canvas import PALETTE, look, new_axes, printed, write_numbers
-from resilience.plotting.inputs import rule_title, rules_of
+from resilience.plotting.inputs import check_verdicts, rule_title, rules_of
 from resilience.plotting.labels import place_labels, shortened
 from resilience.results import axis_label
 
@@ -91,6 +91,7 @@ def plot_quadrant(
 
 
 def _rule_of(found: Any, rule_id: str | None) -> str:
+    check_verdicts(found)
     known = [
         str(r)
         for r, own in found.working.groupby("rule_id", sort=False)

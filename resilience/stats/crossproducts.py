@@ -30,6 +30,7 @@ from resilience.stats.product_levels import (
     reparent,
 )
 from resilience.stats.product_subsets import chosen_groups, outer_blocks, subset_groups
+from resilience.validation import check_instance
 
 __all__ = ["ONES", "CrossProducts", "GroupBlocks", "LevelProducts"]
 
@@ -186,6 +187,7 @@ class CrossProducts:
         SpecificationError
             If columns, levels, random terms or the level of the blocks differ.
         """
+        check_instance(other, CrossProducts, argument="other", example="first.merge(second)")
         if self._form() != other._form():
             raise SpecificationError(text("engine.merge"))
         moved = other.recentred(self.centre, self.scale)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from resilience.errors import SpecificationError
+from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
 
 __all__ = [
@@ -288,14 +288,30 @@ def _group_sums(block: Floats, position: Codes, n_groups: int, at: tuple[int, ..
     return products
 
 
+def _ordered(labels: Labels, level: str) -> tuple[Labels, Codes]:
+    """Return the distinct labels in order and each one's place among them.
+
+    Raises
+    ------
+    DataError
+        If they are of several kinds: the same unit may stand under a number and under text.
+    """
+    try:
+        own, code = np.unique(labels, return_inverse=True)
+    except TypeError as error:
+        kinds = ", ".join(sorted({type(label).__name__ for label in labels}))
+        raise DataError(text("sources.mixed_labels", level=repr(level), kinds=kinds)) from error
+    return own, np.asarray(code.reshape(-1), dtype=np.int64)
+
+
 def merge_level(
     mine: LevelProducts, theirs: LevelProducts, maps: tuple[Codes, Codes]
 ) -> tuple[LevelProducts, tuple[Codes, Codes]]:
     """Add two sets of groups of one level; ``maps`` leads old parents to the joint parents."""
     labels = np.concatenate([mine.labels, theirs.labels])
-    own, code = np.unique(labels, return_inverse=True)
+    own, code = _ordered(labels, mine.name)
     parent = np.concatenate([maps[0][mine.parent], maps[1][theirs.parent]])
-    pair = parent * np.int64(len(own)) + code.reshape(-1)
+    pair = parent * np.int64(len(own)) + code
     cells, position = np.unique(pair, return_inverse=True)
     position = position.reshape(-1).astype(np.int64)
     products = np.zeros((len(cells), *mine.products.shape[1:]))

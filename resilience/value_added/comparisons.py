@@ -13,7 +13,7 @@ from resilience.errors import SpecificationError
 from resilience.i18n import text
 from resilience.stats.prediction_errors import EffectErrors
 from resilience.stats.ranking import comparative_multiplier, joint_ranks, separated_pairs
-from resilience.validation import check_choice, check_fraction
+from resilience.validation import check_choice, check_count, check_fraction, check_positive
 from resilience.value_added.effects import school_ranks
 
 __all__ = ["ErrorKind", "at_level", "comparative_table", "pair_table", "rank_table"]
@@ -55,6 +55,8 @@ def rank_table(
     """Return ``school_id rank_expected rank_low rank_high`` of the joint posterior."""
     check_fraction(level, argument="level", closed=False)
     check_choice(kind, get_args(ErrorKind), argument="errors")
+    if n_draws is not None:
+        check_count(n_draws, argument="n_draws")
     expected, (low, high) = joint_ranks(
         table["effect"].to_numpy(dtype=float),
         errors,
@@ -95,6 +97,7 @@ def pair_table(
         Above 5,000 schools.
     """
     check_choice(kind, get_args(ErrorKind), argument="errors")
+    check_positive(multiplier, argument="multiplier")
     if len(table) > _PAIRS_UP_TO:
         raise SpecificationError(text("value_added.pairs", n=len(table)))
     first, second = np.triu_indices(len(table), 1)

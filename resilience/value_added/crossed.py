@@ -20,7 +20,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from resilience.data.design import Design, design_columns, design_from_frame, formula_columns
+from resilience.data.design import (
+    Design,
+    check_slopes,
+    design_columns,
+    design_from_frame,
+    formula_columns,
+)
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
 from resilience.stats.crossed_fit import fit_crossed
@@ -298,11 +304,7 @@ def _products(
     at = [k for k, t in enumerate(design.terms) if t != ONES]
     factors, labels = [], []
     for level in levels:
-        unknown = [s for s in level.slopes if s not in covariates]
-        if unknown:
-            raise SpecificationError(
-                text("design.slope", slopes=", ".join(unknown), terms=", ".join(covariates))
-            )
+        check_slopes(level.slopes, covariates)
         codes, names = _coded(frame, level, members)
         shares = members.shares if level.kind == "members" and members is not None else None
         factors.append(

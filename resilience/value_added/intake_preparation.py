@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.data.batches.passes import Step
-from resilience.data.design_formula import FormulaColumns
+from resilience.data.design_formula import FormulaColumns, quoted
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.value_added.intake_learning import (
@@ -72,7 +72,8 @@ class IntakePreparation:
     @property
     def formula(self) -> str:
         """The formula with the terms added."""
-        return f"{self.parts.outcome} ~ {' + '.join([self.parts.right, *self.added])}"
+        right = " + ".join([self.parts.right, *map(quoted, self.added)])
+        return f"{quoted(self.parts.outcome)} ~ {right}"
 
     def gap_step(self) -> GapStep | None:
         """Return the step that learns the means to fill gaps with, where gaps are filled."""

@@ -17,6 +17,7 @@ from resilience.data.design import (
     formula_columns,
     learn_columns,
 )
+from resilience.data.design_formula import quoted
 from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import text
 from resilience.stats.mixed import dependent_columns
@@ -231,7 +232,7 @@ def read_means(
     procedure, names = _coded(frame, None if procedures is None else procedures.column)
     return MeansTable(
         frame=frame,
-        formula=f"{parts.outcome} ~ {parts.right}",
+        formula=f"{quoted(parts.outcome)} ~ {parts.right}",
         y=frame[parts.outcome].to_numpy(dtype=float),
         X=X,
         terms=terms,
@@ -317,7 +318,7 @@ def _with_procedures(data: pd.DataFrame, parts: FormulaColumns, column: str) -> 
     name = column if column.isidentifier() else f"`{column}`"
     if pd.api.types.is_numeric_dtype(data[column].dtype):
         name = f"C({name})"
-    return formula_columns(f"{parts.outcome} ~ {parts.right} + {name}")
+    return formula_columns(f"{quoted(parts.outcome)} ~ {parts.right} + {quoted(name)}")
 
 
 def _design(frame: pd.DataFrame, parts: FormulaColumns) -> tuple[Floats, tuple[str, ...]]:

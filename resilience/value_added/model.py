@@ -9,6 +9,7 @@ from typing import Literal
 import pandas as pd
 
 from resilience.data.design import Design, design_from_frame
+from resilience.data.design_recipe import Recipe
 from resilience.validation import check_choice
 from resilience.value_added.compare import ComparisonResults, compare_specifications
 from resilience.value_added.crossed import fit_crossed_model
@@ -146,7 +147,9 @@ class ValueAddedModel(ModelDefinition):
         )
         return self.fit_design(design, prepared, method=method, random_state=random_state)
 
-    def cross_products(self, source: object, *, keep: str | None = None) -> PupilProducts:
+    def cross_products(
+        self, source: object, *, keep: str | None = None, recipe: Recipe | None = None
+    ) -> PupilProducts:
         """Read a source into the cross-products of this model, out of core where it is large.
 
         Parameters
@@ -156,13 +159,16 @@ class ValueAddedModel(ModelDefinition):
         keep : str, optional
             Level whose units keep their own cross-products (subsets, influence, the cluster
             bootstrap); ``"groups"`` is the innermost one.
+        recipe : Recipe, optional
+            ``products.recipe`` of products made before: categories, standardisation and
+            composition are taken from it, so that both can be merged.
 
         Returns
         -------
         PupilProducts
             For `fit`; additive (``merge``) and picklable.
         """
-        return cross_products(self, source, keep=keep)
+        return cross_products(self, source, keep=keep, recipe=recipe)
 
     def fit_design(
         self,

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from resilience.data.batches.chunk import Chunk, Place
 from resilience.data.design import FormulaColumns, check_rows, formula_columns
+from resilience.data.design_formula import quoted
+from resilience.data.identifiers import identified
 from resilience.errors import DataError, warn_weak_data
 from resilience.i18n import text
 from resilience.validation import check_columns, check_not_empty, check_numeric
@@ -74,7 +76,7 @@ def prepare(
     used = [*parts.variables, parts.outcome, *intake.composition, *keys, *intake.standardize_by]
     check_columns(data, dict.fromkeys(used), table="data")
     check_numeric(data, [parts.outcome], table="data")
-    frame = data.copy()
+    frame = identified(data, [*groups, *([time] if time else []), *extra]).copy()
     added: list[str] = []
     cells = [groups[-1], *([time] if time else [])]
     frame, n_dropped, indicators = _gaps(
@@ -94,10 +96,10 @@ def prepare(
     frame, calibration = calibrated_intake(
         frame, intake, variables=parts.variables, cells=cells, raw=data
     )
-    right = " + ".join([parts.right, *added])
+    right = " + ".join([parts.right, *map(quoted, added)])
     return Prepared(
         data=frame,
-        formula=f"{parts.outcome} ~ {right}",
+        formula=f"{quoted(parts.outcome)} ~ {right}",
         added=tuple(added),
         n_dropped=n_dropped,
         calibration=calibration,

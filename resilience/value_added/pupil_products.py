@@ -10,12 +10,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.data.design import Design
+from resilience.data.design_formula import quoted
 from resilience.data.design_recipe import Products, Recipe
 from resilience.data.design_repeats import check_repeats
 from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.stats.accumulator import common_units, merge_products
 from resilience.stats.crossproducts import CrossProducts
+from resilience.validation import check_instance
 from resilience.value_added.intake_preparation import IntakePreparation
 from resilience.value_added.preparation import Prepared
 from resilience.value_added.specification import Intake, Structure
@@ -73,7 +75,7 @@ class PupilProducts:
     def formula(self) -> str:
         """The formula with the terms that the intake added."""
         parts = self.recipe.step.parts
-        return f"{parts.outcome} ~ {parts.right}"
+        return f"{quoted(parts.outcome)} ~ {parts.right}"
 
     @property
     def passes(self) -> int:
@@ -111,8 +113,12 @@ class PupilProducts:
             If they were made for different models, or with other categories, standardisation or
             composition: ``cross_products(source, recipe=first.recipe)`` makes those that add up.
         DataError
-            If together they break a rule: a school in two municipalities, a pupil's key twice.
+            If together they break a rule: a school in two municipalities, a pupil's key twice,
+            schools under numbers here and under text there.
         """
+        check_instance(
+            other, PupilProducts, argument="other", example="first.merge(model.cross_products(...))"
+        )
         if self.model != other.model:
             raise SpecificationError(
                 text("sources.other_model", made=other.model, asked=self.model)

@@ -18,7 +18,7 @@ from resilience.stats.natural_criteria import natural_criterion
 from resilience.stats.refits import cluster_refits, components, parametric_refits
 from resilience.stats.simulated_products import outcome_draws
 from resilience.stats.strata_fit import StrataFit
-from resilience.validation import check_choice, check_fraction, shorten
+from resilience.validation import check_choice, check_count, check_fraction, check_jobs, shorten
 from resilience.value_added.bootstrap import (
     BootstrapKind,
     BootstrapResults,
@@ -60,8 +60,8 @@ class RefitMethods(PupilFit):
         SpecificationError
             If ``n`` is below 1, or units do not nest or subjects have residuals of their own.
         """
-        if n < 1:
-            raise SpecificationError(text("refits.too_few_draws", n=n))
+        check_count(n, argument="n")
+        check_count(random_state, argument="random_state", least=0)
         draws = outcome_draws(nested_products(self), self.mixed)
         seeds = np.random.SeedSequence(random_state).spawn(n)
         return [draws.draw(np.random.default_rng(seed)) for seed in seeds]
@@ -92,9 +92,9 @@ class RefitMethods(PupilFit):
             As `ValueAddedModel.fit`.
         """
         own = nested_products(self)
-        if not isinstance(products, CrossProducts):
-            kind = type(products).__name__
-            raise SpecificationError(text("refits.not_products", kind=kind))
+        given: object = products
+        if not isinstance(given, CrossProducts):
+            raise SpecificationError(text("refits.not_products", kind=type(given).__name__))
         if _described(products) != _described(own):
             raise SpecificationError(
                 text("refits.other_products", made=_described(products), asked=_described(own))
@@ -321,10 +321,12 @@ def _bootstrap(
     how: tuple[int, int, bool],
 ) -> BootstrapResults:
     check_fraction(level, argument="level", closed=False)
-    if n_replicates < _FEWEST:
+    n_jobs, random_state, progress = how
+    check_jobs(n_jobs)
+    check_count(random_state, argument="random_state", least=0)
+    if check_count(n_replicates, argument="n_replicates") < _FEWEST:
         raise SpecificationError(text("refits.few_replicates", n=n_replicates, fewest=_FEWEST))
     cross, fitted = nested_products(results), results.mixed
-    n_jobs, random_state, progress = how
     unit = None
     if kind == "parametric":
         refits = parametric_refits(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
+from resilience.data.design_formula import formula_columns
 from resilience.value_added.effects_results import EffectsResults
 from resilience.value_added.explained_variance import explained_variance_table
 from resilience.value_added.latex import latex_table
@@ -85,7 +86,7 @@ class ValueAddedResults(RefitMethods):
         """
         found = predicted_rows(self, data, "schools", outcome=True)
         frame = found.rows.frame
-        outcome = frame[self.formula.partition("~")[0].strip()].to_numpy(dtype=float)
+        outcome = frame[formula_columns(self.formula).outcome].to_numpy(dtype=float)
         return frame.assign(
             fitted=found.fixed,
             fitted_with_effects=found.mean,

@@ -16,7 +16,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.data.design import Design, check_outcome, formula_columns, learn_columns
+from resilience.data.design import (
+    Design,
+    check_outcome,
+    check_slopes,
+    formula_columns,
+    learn_columns,
+)
 from resilience.errors import DataError, ResilienceError, SpecificationError
 from resilience.i18n import text
 from resilience.stats.crossproducts import ONES, CrossProducts
@@ -320,10 +326,7 @@ def _entry(
         learnt[parts.right] = learn_columns(prepared.data, parts)
     matrix, spec = learnt[parts.right]
     terms = tuple(str(name) for name in spec.column_names)
-    unknown = [s for s in slopes if s not in terms]
-    if unknown:
-        covariates = ", ".join(t for t in terms if t != ONES)
-        raise SpecificationError(text("design.slope", slopes=", ".join(unknown), terms=covariates))
+    check_slopes(slopes, [t for t in terms if t != ONES])
     places = {t: ONES if t == ONES else columns.place(t, matrix[:, k]) for k, t in enumerate(terms)}
     if parts.outcome not in outcomes:
         values = prepared.data[parts.outcome].to_numpy(dtype=float)

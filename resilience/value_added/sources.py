@@ -25,7 +25,7 @@ from resilience.data.design_repeats import check_repeats
 from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import Bilingual, text
 from resilience.stats.crossproducts import CrossProducts
-from resilience.validation import check_columns, check_table
+from resilience.validation import check_columns, check_instance, check_table
 from resilience.value_added.intake_learning import GapStep
 from resilience.value_added.intake_preparation import IntakePreparation
 from resilience.value_added.pupil_products import PupilProducts, described
@@ -84,8 +84,9 @@ def cross_products(
     """
     argument = needs_pupils(model)
     if argument is not None:
-        name = type(source).__name__
-        raise SpecificationError(text("sources.needs_memory", argument=argument, source=name))
+        raise SpecificationError(text("sources.use_fit", argument=argument))
+    if recipe is not None:
+        check_instance(recipe, Recipe, argument="recipe", example="recipe=first.recipe")
     batches = open_source(source)
     if recipe is None:
         recipe = learn_pupils(model, batches, keep=keep)
@@ -186,7 +187,8 @@ def _gaps_learnt(
     if batches.once:
         raise SpecificationError(text("sources.once", needed=words))
     columns = tuple(dict.fromkeys([*step.needs, *plan.strict()]))
-    result = run_pass(batches, Pass(steps=(step,), preparation=plan, columns=columns, unit=unit))
+    job = Pass(steps=(step,), preparation=plan, columns=columns, unit=unit, identifiers=plan.keys)
+    result = run_pass(batches, job)
     plan = plan.with_means(GapStep.means(result.states[0]))
     taken = [f"{name}_missing" for name in plan.means or {}]
     for name in taken:

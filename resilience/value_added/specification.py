@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Literal
 
+from resilience.data.design_formula import unquoted
 from resilience.errors import SpecificationError
 from resilience.i18n import text
 from resilience.stats.covariance import COVARIANCES, Covariance
-from resilience.validation import check_choice
+from resilience.validation import check_choice, check_mapping, check_names
 from resilience.value_added.question import Question, question_of
 
 __all__ = ["Composition", "Intake", "Missing", "Structure"]
@@ -61,6 +62,18 @@ class Intake:
     prior_reliability: float | str | Mapping[str, float | str] | None = None
 
     def __post_init__(self) -> None:
+        composition = self.composition
+        example = "composition={'prior_score': 'latent'}"
+        check_mapping(composition, argument="Intake.composition", example=example)
+        bare = {unquoted(name): how for name, how in composition.items()}
+        object.__setattr__(self, "composition", bare)
+        for field_name, example in (
+            ("standardize_by", "standardize_by=['year']"),
+            ("prior", "prior=['prior_score']"),
+        ):
+            given = getattr(self, field_name)
+            names = check_names(given, argument=f"Intake.{field_name}", example=example)
+            object.__setattr__(self, field_name, tuple(map(unquoted, names)))
         check_choice(self.missing, ("raise", "drop", "indicator"), argument="Intake.missing")
         if self.question is not None:
             question_of(self.question)
@@ -70,11 +83,11 @@ class Intake:
                 ("latent", "mean", "leave_one_out"),
                 argument=f"Intake.composition[{name!r}]",
             )
-        given = self.prior_reliability
+        reliability = self.prior_reliability
         for place, value in (
-            [(f"[{name!r}]", v) for name, v in given.items()]
-            if isinstance(given, Mapping)
-            else [("", given)]
+            [(f"[{name!r}]", v) for name, v in reliability.items()]
+            if isinstance(reliability, Mapping)
+            else [("", reliability)]
         ):
             _check_reliability(value, place)
 
@@ -116,6 +129,13 @@ class Structure:
     outcome_group: str | Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
+        example = "covariance={'school_id': 'diagonal'}"
+        check_mapping(self.covariance, argument="Structure.covariance", example=example)
+        for field_name in ("weights", "unit", "outcome_group"):
+            given = getattr(self, field_name)
+            if given is not None and not isinstance(given, Mapping):
+                argument, example = f"Structure.{field_name}", f"{field_name}='column'"
+                check_names(given, argument=argument, example=example, single=True)
         if isinstance(self.outcome_group, Mapping):
             columns = sorted({str(column) for column in self.outcome_group.values()})
             if len(columns) != 1:

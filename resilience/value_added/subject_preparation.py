@@ -14,6 +14,7 @@ from dataclasses import replace
 import pandas as pd
 
 from resilience.data.design import formula_columns
+from resilience.data.design_formula import quoted
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
 from resilience.validation import check_numeric
@@ -75,7 +76,7 @@ def prepare_subjects(
     return replace(
         prepared,
         data=frame,
-        formula=" + ".join([prepared.formula, *added]),
+        formula=" + ".join([prepared.formula, *map(quoted, added)]),
         added=(*prepared.added, *added),
     )
 

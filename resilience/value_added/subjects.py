@@ -29,7 +29,7 @@ from resilience.i18n import text
 from resilience.stats.mixed import LevelEffects, MixedFit
 from resilience.stats.prediction_errors import EffectErrors
 from resilience.stats.strata_fit import StrataFit
-from resilience.validation import check_fraction, shorten
+from resilience.validation import check_fraction, check_instance, check_number, shorten
 
 __all__ = [
     "composite_effects",
@@ -253,6 +253,10 @@ def _school_at(results: JointEffects, fit: StrataFit) -> int:
 
 
 def _shares(fit: StrataFit, weights: Mapping[object, float]) -> Floats:
+    example = "weights={'МА': 0.5, 'РУ': 0.5}"
+    check_instance(weights, Mapping, argument="weights", example=example)
+    for subject, share in weights.items():
+        check_number(share, argument=f"weights[{subject!r}]")
     unknown = [subject for subject in weights if subject not in fit.subjects]
     total = float(sum(weights.values()))
     if unknown:

@@ -142,6 +142,8 @@ class ChunkBatches:
         elif self._spent:
             raise SpecificationError(text("sources.spent"))
         self._first += itertools.islice(self._iterator, max(n - len(self._first), 0))
+        if not self._first:
+            raise SpecificationError(text("sources.exhausted"))
         return self._first[:n]
 
     def peek(self, columns: Sequence[str]) -> Iterator[Chunk]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from resilience.data.batches.chunk import ROWS_PER_CHUNK, Batches, is_dask
 from resilience.data.batches.frames import ChunkBatches, FrameBatches, narwhals_frame
@@ -55,10 +56,22 @@ def open_source(source: object, *, rows: int = ROWS_PER_CHUNK) -> Batches:
     if narwhals_frame(source) is not None:
         return FrameBatches(source, rows=rows)
     if callable(source):
+        _check_no_arguments(source)
         return ChunkBatches(source)
     if isinstance(source, Iterable) and not isinstance(source, dict | bytes):
         return ChunkBatches(source)
     raise SpecificationError(text("sources.unknown", kind=type(source).__name__))
+
+
+def _check_no_arguments(source: Callable[..., Any]) -> None:
+    """Raise if a function cannot be called without arguments."""
+    try:
+        parameters = inspect.signature(source).parameters.values()
+    except (TypeError, ValueError):
+        return  # written in C: only the call itself can tell
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    if any(p.default is p.empty and p.kind not in several for p in parameters):
+        raise SpecificationError(text("sources.no_chunks"))
 
 
 def _paths(source: object) -> list[Path] | None:

@@ -10,11 +10,14 @@ from typing import Any
 
 from resilience.data.batches.arrow import Dictionaries, arrow_chunk, check_arrow, is_text
 from resilience.data.batches.chunk import ROWS_PER_CHUNK, TABLE, Chunk, Place
-from resilience.errors import DataError
+from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
 from resilience.validation import nearest_names
 
 __all__ = ["ParquetBatches", "ParquetPiece"]
+
+
+_MAGIC = b"PAR1"  # the first bytes of every Parquet file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,9 +181,21 @@ def _opened(path: Path, name: str, text_columns: Sequence[str] = ()) -> Any:
             path, pre_buffer=False, read_dictionary=list(text_columns), memory_map=False
         )
     except (pa.ArrowException, OSError) as error:
+        if _other_kind(path):
+            raise SpecificationError(text("sources.not_parquet", file=name)) from error
         raise DataError(
             text("sources.broken_file", file=name, reason=str(error).splitlines()[0])
         ) from error
+
+
+def _other_kind(path: Path) -> bool:
+    """Return whether a file has something in it and does not begin as Parquet files do."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_MAGIC))
+    except OSError:
+        return False
+    return bool(start) and start != _MAGIC
 
 
 def _rows_of(path: Path, name: str) -> int:

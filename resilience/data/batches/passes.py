@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from resilience.data.batches.chunk import TABLE, Batches, Chunk, Place, check_chunk, located
 from resilience.data.design_formula import missing_counts
+from resilience.data.identifiers import identified
 from resilience.errors import DataError
 from resilience.i18n import Bilingual, text
 from resilience.validation import shorten
@@ -149,6 +150,8 @@ class Pass:
         Text of the error for gaps.
     kinds : dict of {column: kind}
         Kinds of values met before.
+    identifiers : tuple of str
+        Columns of units, pupils and years, in which blank text counts as missing.
     """
 
     steps: tuple[Step, ...]
@@ -157,6 +160,7 @@ class Pass:
     unit: str | None = None
     wording: str = "design.missing"
     kinds: dict[str, str] = field(default_factory=dict)
+    identifiers: tuple[str, ...] = ()
 
     def start(self) -> PassResult:
         """Return an empty state."""
@@ -166,7 +170,7 @@ class Pass:
         """Add a chunk; rows with gaps are noted and left out, so that all of them are counted."""
         check_chunk(chunk, self.columns, self.kinds)
         with located(chunk.place):
-            frame = chunk.frame
+            frame = identified(chunk.frame, self.identifiers)
             keep = self.preparation.complete(frame)
             if keep is not None and not keep.all():
                 if self.unit is not None and self.unit in frame:
