@@ -22,6 +22,7 @@ from resilience.data.design import Level, check_slopes
 from resilience.data.design_evaluator import Evaluator, as_floats
 from resilience.data.design_formula import FormulaColumns, check_weights, copies_of_outcome
 from resilience.data.design_labels import LabelCoder, fingerprints
+from resilience.data.identifiers import torn_unit
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.stats.accumulator import Accumulator, common_units, merge_products
@@ -285,15 +286,10 @@ class ProductsStep:
                 first, second = (place.describe() for place in torn.places[:2])
                 at = text("sources.two_parents_at", first=first, second=second)
                 places = Bilingual(places + at.en, places + at.ru)
-            raise DataError(
-                text(
-                    "value_added.two_parents",
-                    inner=self.levels[torn.level].column,
-                    unit=torn.unit,
-                    outer=self.levels[torn.level - 1].column,
-                    places=places,
-                )
-            )
+            inner, outer = (self.levels[torn.level - k].column for k in (0, 1))
+            cells = products.cross.levels[torn.level]
+            backwards = bool((np.bincount(cells.parent) == 1).all())
+            raise torn_unit(inner, torn.unit, outer, places, backwards=backwards)
         for name in sorted(products.copies):
             raise DataError(
                 text("design.copy", table=TABLE, column=repr(name), outcome=self.parts.outcome)

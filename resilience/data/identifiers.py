@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 
 from resilience.errors import DataError
-from resilience.i18n import text
+from resilience.i18n import Bilingual, text
+from resilience.validation import shorten
 
-__all__ = ["check_one_kind", "identified"]
+__all__ = ["check_one_kind", "identified", "pupils_shown", "torn_unit"]
 
 
 def identified(frame: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
@@ -70,6 +71,43 @@ def check_one_kind(columns: Sequence[Iterable[Any]], *, level: str) -> None:
         raise DataError(
             text("sources.mixed_labels", level=repr(level), kinds=", ".join(sorted(kinds)))
         )
+
+
+def torn_unit(inner: str, unit: object, outer: str, places: str, *, backwards: bool) -> DataError:
+    """Return the error for a unit that stands in two outer units.
+
+    Parameters
+    ----------
+    inner, outer : str
+        Columns of both levels.
+    unit : object
+        The unit.
+    places : str
+        The outer units, in both languages.
+    backwards : bool
+        Whether every outer unit stands in a single inner one: the order is then the wrong way.
+    """
+    named = {"inner": inner, "unit": unit, "outer": outer, "places": places}
+    if backwards:
+        return DataError(text("levels.reversed", **named, order=repr([inner, outer])))
+    message = text("value_added.two_parents", **named)
+    return DataError(text("levels.join", message=message, inner=inner, outer=outer))
+
+
+def pupils_shown(frame: pd.DataFrame, key: Sequence[str]) -> Bilingual:
+    """Return the first three pupils of some rows by the key the user gave, else the rows.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        The rows concerned.
+    key : sequence of str
+        Pupil key first; empty where none was given.  No other column of a pupil is shown.
+    """
+    if not key:
+        return text("levels.rows", first=shorten(frame.index, 3))
+    pupils = frame[key[0]].drop_duplicates()
+    return text("levels.pupils", column=key[0], first=shorten(pupils, 3))
 
 
 def _labels(values: pd.Series) -> Any:

@@ -157,13 +157,15 @@ def fit_crossed_model(
     columns = [level.column for level in levels if level.column and level.cells is None]
     school = levels[at].column or _main(model)
     ordered = [*(c for c in columns if c != school), school]
+    extra = [structure.weights, structure.unit]
+    extra += [_main(model)] if members is not None and _main(model) != school else []
     prepared = prepare(
         table,
         model.formula,
         intake,
         groups=ordered,
         time=model.time,
-        extra=[c for c in (structure.weights, structure.unit) if c],
+        extra=[c for c in extra if c],
     )
     if members is not None:
         kept = prepared.data.index.to_numpy()
@@ -209,7 +211,7 @@ def read_members(model: ModelDefinition, data: pd.DataFrame) -> Members | None:
     key = key_columns(model, data) if structure.unit is not None else []
     check_columns(data, key, table="data")
     own = [c for c in used if c is not None and c not in key]
-    found = model.members.read(data, key=key if model.members.long else [], used=own)
+    found = model.members.read(data, key=key, used=own, missing=intake.missing)
     if len(found.labels) < 2:
         level = repr(model.members.level)
         raise DataError(text("crossed.few_units", group=level, n=len(found.labels)))

@@ -41,7 +41,7 @@ from resilience.stats.strata import StrataProducts
 from resilience.stats.strata_fit import fit_strata
 from resilience.validation import check_choice, check_table
 from resilience.value_added.assembly import warn_of_weakness
-from resilience.value_added.nesting import check_nested
+from resilience.value_added.nesting import check_nested, check_pupils
 from resilience.value_added.preparation import Prepared
 from resilience.value_added.specification import Intake, Structure
 from resilience.value_added.subject_preparation import prepare_subjects
@@ -165,6 +165,9 @@ def joint_design(model: ModelDefinition, data: pd.DataFrame) -> JointDesign:
     )
     frame = prepared.data
     _check_rows(frame, groups, model.time)
+    if structure.unit is not None:
+        key = [structure.unit, *([model.time] if model.time else [])]
+        check_pupils(frame, key, column, groups)
     design = design_from_frame(frame, prepared.formula, groups=levels, weights=structure.weights)
     codes, labels = pd.factorize(frame[column], sort=True)
     matrix = design_columns(design.spec, frame)

@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from resilience.data.identifiers import check_one_kind, identified, pupils_shown
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
 from resilience.validation import check_columns, check_not_empty, check_numeric, check_table
+from resilience.value_added.specification import Missing
 
 __all__ = ["Members", "Membership"]
 
@@ -98,7 +100,14 @@ class Membership:
         """Column, added to the table, of the unit with the pupil's largest share."""
         return f"{self.level} (largest share)"
 
-    def read(self, data: pd.DataFrame, *, key: Sequence[str], used: Sequence[str]) -> Members:
+    def read(
+        self,
+        data: pd.DataFrame,
+        *,
+        key: Sequence[str],
+        used: Sequence[str],
+        missing: Missing = "raise",
+    ) -> Members:
         """Return one row per pupil with the units and shares beside it.
 
         Parameters
@@ -106,9 +115,14 @@ class Membership:
         data : DataFrame
             Wide or long.
         key : sequence of str
-            Columns that make a pupil's result: pupil key, year, subject.  Needed for a long table.
+            Columns that make a pupil's result: pupil key, year, subject.  Needed for a long table;
+            of a wide one they name the pupils in messages.
         used : sequence of str
-            Further columns that the model reads: the rows of one pupil must agree in them.
+            Further columns that the model reads: the rows of one pupil must agree in them; a gap in
+            one of the rows is a gap of the pupil.
+        missing : {"raise", "drop", "indicator"}
+            With ``"drop"`` a pupil without a unit, though with a share, loses the value of `main`,
+            so that the row can be dropped and counted; otherwise it is refused.
 
         Raises
         ------
@@ -120,13 +134,17 @@ class Membership:
         check_not_empty(data, table="data")
         check_columns(data, [*self.units, *self.weights, *key, *used], table="data")
         check_numeric(data, self.weights, table="data")
+        data = identified(data, [*self.units, *key])
+        check_one_kind([data[unit].dropna().unique() for unit in self.units], level=self.level)
         shares = data[self.weights].to_numpy(dtype=float, na_value=np.nan)
         self._check_shares(shares)
-        missing = data[self.units].isna().to_numpy() & (shares > 0)
-        if missing.any():
-            column = self.units[int(np.argmax(missing.any(axis=0)))]
+        lost = data[self.units].isna().to_numpy() & (shares > 0)
+        if lost.any() and missing != "drop":
+            column = self.units[int(np.argmax(lost.any(axis=0)))]
+            rows = np.asarray(lost.any(axis=1), dtype=bool)
+            places = pupils_shown(data.loc[rows], key)
             raise DataError(
-                text("crossed.unit_missing", column=repr(column), n=int(missing.any(axis=1).sum()))
+                text("crossed.unit_missing", column=repr(column), n=int(rows.sum()), places=places)
             )
         codes, labels = self._coded(data)
         if self.long:
@@ -134,20 +152,25 @@ class Membership:
         else:
             members = Members(frame=data.copy(), codes=codes, shares=shares, labels=labels)
         sums = members.shares.sum(axis=1)
-        wrong = np.abs(sums - 1.0) > _TOLERANCE
+        keyless = members.frame[list(key)].isna().any(axis=1).to_numpy(dtype=bool)
+        wrong = (np.abs(sums - 1.0) > _TOLERANCE) & ~keyless
         if wrong.any():
-            first = sums[np.argmax(np.abs(sums - 1.0))]
+            first = sums[wrong][np.argmax(np.abs(sums[wrong] - 1.0))]
             raise DataError(
                 text(
                     "crossed.shares_sum",
                     columns=", ".join(repr(w) for w in self.weights),
                     n=int(wrong.sum()),
                     sum=f"{first:.6g}",
+                    places=pupils_shown(members.frame[wrong], key),
                 )
             )
         largest = members.codes[np.arange(len(sums)), np.argmax(members.shares, axis=1)]
         frame = members.frame
-        frame[self.main] = pd.Series(labels[largest], index=frame.index).infer_objects()
+        lost_codes = (members.codes < 0) & (members.shares > 0)
+        unknown = np.asarray(lost_codes.any(axis=1), dtype=bool)
+        main = pd.Series(labels[largest], index=frame.index).infer_objects()
+        frame[self.main] = main.mask(unknown) if unknown.any() else main
         return Members(frame=frame, codes=members.codes, shares=members.shares, labels=labels)
 
     def _check_shares(self, shares: Floats) -> None:
@@ -203,19 +226,32 @@ def _collapsed(
     """Return one row per pupil from a table with one row per pupil and unit."""
     grouped = data.groupby(key, sort=False, dropna=False, observed=True)
     pupil = grouped.ngroup().to_numpy()
-    first = np.unique(pupil, return_index=True)[1]
+    keyless = data[key].isna().any(axis=1).to_numpy(dtype=bool)
+    # two missing keys are not the same pupil
+    pupil = np.where(keyless, len(data) + np.arange(len(data)), pupil)
+    _, first, pupil = np.unique(pupil, return_index=True, return_inverse=True)
+    pupil = pupil.reshape(-1)
+    frame = data.iloc[first].copy()
     for column in dict.fromkeys(used):
         values = pd.factorize(data[column])[0]
-        differ = values != values[first][pupil]
+        known = values >= 0
+        low, high = np.full(len(first), len(data)), np.full(len(first), -1)
+        np.minimum.at(low, pupil[known], values[known])
+        np.maximum.at(high, pupil[known], values[known])
+        differ = high > low
         if differ.any():
             raise DataError(
                 text(
                     "crossed.rows_disagree",
                     column=repr(column),
-                    n=len(np.unique(pupil[differ])),
+                    n=int(differ.sum()),
                     key=" × ".join(key),
+                    places=pupils_shown(frame[differ], key),
                 )
             )
+        if not known.all():
+            gap = np.bincount(pupil[~known], minlength=len(first)) > 0
+            frame[column] = frame[column].mask(gap)
     order = np.argsort(pupil, kind="stable")
     place = np.arange(len(data)) - np.repeat(
         np.cumsum(np.bincount(pupil)) - np.bincount(pupil), np.bincount(pupil)
@@ -225,7 +261,7 @@ def _collapsed(
     wide_codes[pupil[order], place] = codes[order]
     wide_shares[pupil[order], place] = shares[order]
     return Members(
-        frame=data.iloc[first].copy(),
+        frame=frame,
         codes=wide_codes,
         shares=wide_shares,
         labels=np.empty(0, dtype=object),
