@@ -68,6 +68,9 @@ class Material:
                         attribute=attribute,
                     )
                 )
+        if self.va is not None and self.va.school_effects["school_id"].duplicated().any():
+            kind = type(self.va).__name__
+            raise SpecificationError(text("reporting.one_model", kind=kind))
         if self.schools is not None:
             check_columns(self.schools, ["school_id"], table="schools")
         if self.counts is not None:

@@ -34,6 +34,7 @@ def at_level(
 ) -> pd.DataFrame:
     """Return a table of effects with the intervals of effects and ranks at another level."""
     check_fraction(level, argument="level", closed=False)
+    check_count(random_state, argument="random_state", least=0)
     spread = _spread(errors, kind)
     effect = table["effect"].to_numpy(dtype=float)
     reach = float(special.ndtri(0.5 + level / 2.0)) * spread
@@ -57,6 +58,7 @@ def rank_table(
     check_choice(kind, get_args(ErrorKind), argument="errors")
     if n_draws is not None:
         check_count(n_draws, argument="n_draws")
+    check_count(random_state, argument="random_state", least=0)
     expected, (low, high) = joint_ranks(
         table["effect"].to_numpy(dtype=float),
         errors,

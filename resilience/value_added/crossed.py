@@ -82,11 +82,8 @@ def crossed_levels(model: ModelDefinition) -> tuple[list[CrossedLevel], int]:
     Raises
     ------
     SpecificationError
-        If ``members`` is no `Membership`, a column stands twice, or slopes name no factor.
+        If a column stands twice, or slopes name no factor.
     """
-    given: object = model.members
-    if given is not None and not isinstance(given, Membership):
-        raise SpecificationError(text("crossed.members_kind", kind=type(given).__name__))
     tree, crossed, members = _listed(model.group), _listed(model.crossed), model.members
     names = [*tree, *crossed, *([members.level] if members is not None else [])]
     twice = [name for name, n in Counter([*names, model.time]).items() if n > 1]

@@ -73,6 +73,9 @@ class ModelDefinition:
         if self.structure is not None:
             example = "structure=Structure(drift='ar1')"
             check_instance(self.structure, Structure, argument="structure", example=example)
+        given: object = self.members
+        if given is not None and not isinstance(given, Membership):
+            raise SpecificationError(text("crossed.members_kind", kind=type(given).__name__))
         object.__setattr__(self, "slopes", _named_slopes(self.slopes))
 
     @property

@@ -15,6 +15,7 @@ from resilience.i18n import Bilingual, text
 from resilience.results import Convergence, Results
 from resilience.stats.prediction_errors import EffectErrors
 from resilience.stats.ranking import bands, comparative_multiplier
+from resilience.validation import check_fraction
 from resilience.value_added.comparisons import (
     ErrorKind,
     at_level,
@@ -184,6 +185,8 @@ class EffectsResults(Results):
             ½ < inner ≤ outer < 1: a school is ``above`` from ``inner`` and ``well_above`` from
             ``outer``, and below by the mirror image.
         """
+        for argument, value in (("outer", outer), ("inner", inner)):
+            check_fraction(value, argument=argument, closed=False)
         table = self.school_effects[["school_id", "p_above_zero"]]
         return table.assign(band=bands(table["p_above_zero"], outer=outer, inner=inner))
 

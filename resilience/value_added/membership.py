@@ -7,17 +7,24 @@ A pupil who spent shares :math:`w_{ij}` of the time in the schools j has the eff
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from resilience.data.design import check_rows
 from resilience.data.identifiers import check_one_kind, identified, pupils_shown
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
-from resilience.validation import check_columns, check_not_empty, check_numeric, check_table
+from resilience.validation import (
+    check_columns,
+    check_names,
+    check_not_empty,
+    check_numeric,
+    check_table,
+)
 from resilience.value_added.specification import Missing
 
 __all__ = ["Members", "Membership"]
@@ -54,6 +61,13 @@ class Membership:
     name: str | None = None
 
     def __post_init__(self) -> None:
+        for argument in ("unit", "weight"):
+            given, example = getattr(self, argument), f"{argument}=['{argument}_1', '{argument}_2']"
+            if not isinstance(given, str):
+                listed = isinstance(given, Iterable) and not isinstance(given, Mapping)
+                for name in given if listed else [given]:
+                    where = f"Membership.{argument}"
+                    check_names(name, argument=where, example=example, single=True)
         units, weights = self.units, self.weights
         if not units or len(units) != len(weights) or self.long != isinstance(self.weight, str):
             raise SpecificationError(
@@ -135,6 +149,8 @@ class Membership:
         check_columns(data, [*self.units, *self.weights, *key, *used], table="data")
         check_numeric(data, self.weights, table="data")
         data = identified(data, [*self.units, *key])
+        if self.long and missing != "drop":
+            check_rows(data, key, table="data", wording="design.missing_intake")
         check_one_kind([data[unit].dropna().unique() for unit in self.units], level=self.level)
         shares = data[self.weights].to_numpy(dtype=float, na_value=np.nan)
         self._check_shares(shares)

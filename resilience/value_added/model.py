@@ -10,7 +10,7 @@ import pandas as pd
 
 from resilience.data.design import Design, design_from_frame
 from resilience.data.design_recipe import Recipe
-from resilience.validation import check_choice
+from resilience.validation import check_choice, check_count
 from resilience.value_added.compare import ComparisonResults, compare_specifications
 from resilience.value_added.crossed import fit_crossed_model
 from resilience.value_added.definition import ModelDefinition
@@ -117,6 +117,8 @@ class ValueAddedModel(ModelDefinition):
             Fewer than 10 schools, rows dropped, a singular or not converged fit.
         """
         check_choice(method, ("reml", "ml"), argument="method")
+        if random_state is not None:
+            check_count(random_state, argument="random_state", least=0)
         if needs_pupils(self):
             data = pupils = pupil_table(self, data)
             if self.crossed is not None or self.members is not None:
