@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Literal
 
 from resilience.errors import SpecificationError
-from resilience.i18n import catalogue_tables, check_language
+from resilience.i18n import Bilingual, catalogue_tables, check_language, has_text, text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,8 +107,32 @@ def label(name: str, lang: str = "en", *, unit: bool = False) -> str:
 
 
 def labelled(frame: pd.DataFrame, lang: str = "en", *, unit: bool = False) -> pd.DataFrame:
-    """Return a copy of a table whose column heads are the glossary's labels."""
-    return frame.rename(columns={str(name): label(str(name), lang, unit=unit) for name in frame})
+    """Return a copy of a table for reading: the glossary's labels as heads, words in the language.
+
+    Verdicts and every wording that is there in both languages stand in ``lang``; numbers stay
+    numbers.  In English cells are left as they are.
+    """
+    heads = {str(name): label(str(name), lang, unit=unit) for name in frame}
+    if check_language(lang) != "en" and frame.columns.is_unique:
+        frame = frame.assign(**{str(c): _worded(frame[c], lang) for c in frame})
+    return frame.rename(columns=heads)
+
+
+def _worded(values: pd.Series, lang: str) -> pd.Series:
+    """Return a column with its wordings in the language, everything else as it is."""
+    record = _columns().get(str(values.name))
+    verdict = record is not None and record.kind == "verdict"
+    if not verdict and not any(isinstance(v, Bilingual) for v in values):
+        return values
+
+    def worded(value: object) -> object:
+        if isinstance(value, Bilingual):
+            return value.localized(lang)
+        if verdict and isinstance(value, str) and has_text(f"verdicts.{value}"):
+            return text(f"verdicts.{value}").localized(lang)
+        return value
+
+    return values.astype(object).map(worded)
 
 
 def glossary(lang: str = "en") -> pd.DataFrame:

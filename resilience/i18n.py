@@ -1,11 +1,13 @@
 """The catalogue of wordings in Russian and English.
 
 Wordings are data: ``catalogue/texts/<namespace>.toml`` holds tables ``[key]`` with ``en`` and
-``ru``.  A wording may contain ``{placeholders}`` in the syntax of :meth:`str.format`.
+``ru``.  A wording may contain ``{placeholders}`` in the syntax of :meth:`str.format`, and counted
+nouns by their forms: ``{n:pupil|pupils}`` in English, ``{n:ученик|ученика|учеников}`` in Russian.
 """
 
 from __future__ import annotations
 
+import string
 import tomllib
 from functools import cache
 from importlib import resources
@@ -64,9 +66,8 @@ def check_language(lang: str) -> str:
         If the language is not in the catalogue.
     """
     if lang not in LANGUAGES:
-        raise SpecificationError(
-            f"language {lang!r} is not in the catalogue; use one of {', '.join(LANGUAGES)}"
-        )
+        known = ", ".join(LANGUAGES)
+        raise SpecificationError(text("validation.language", language=repr(lang), known=known))
     return lang
 
 
@@ -98,6 +99,36 @@ def _texts(namespace: str) -> dict[str, tuple[str, str]]:
     return {key: (wording["en"], wording["ru"]) for key, wording in tables.items()}
 
 
+class _Counting(string.Formatter):
+    """Formats as :meth:`str.format` does, and a number before the forms of a noun with its form."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if "|" not in format_spec:
+            return str(super().format_field(value, format_spec))
+        forms = format_spec.split("|")
+        number = float(str(value).replace(",", "."))
+        if len(forms) == 2:
+            return f"{value} {forms[number != 1]}"
+        shown = str(value).replace(".", ",")
+        return f"{shown} {forms[_russian_form(number)]}"
+
+
+def _russian_form(number: float) -> int:
+    """Return 0 for 1, 21, …; 1 for 2 to 4, 22, … and fractions; 2 for the rest."""
+    if number != number // 1:
+        return 1 if number != float("inf") else 2
+    last, teens = number % 10, 11 <= number % 100 <= 14
+    if teens or last == 0 or last > 4:
+        return 2
+    return 0 if last == 1 else 1
+
+
+def _filled(wording: str, values: dict[str, object]) -> str:
+    if "|" in wording:
+        return _Counting().vformat(wording, (), values)
+    return wording.format(**values)
+
+
 def text(key: str, /, **values: object) -> Bilingual:
     """Return a wording of the catalogue with its placeholders filled in.
 
@@ -127,7 +158,7 @@ def text(key: str, /, **values: object) -> Bilingual:
     if not values:
         return Bilingual(en, ru)
     russian = {k: v.ru if isinstance(v, Bilingual) else v for k, v in values.items()}
-    return Bilingual(en.format(**values), ru.format(**russian))
+    return Bilingual(_filled(en, values), _filled(ru, russian))
 
 
 def has_text(key: str) -> bool:

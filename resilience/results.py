@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from resilience.columns import column_names, label, labelled
-from resilience.i18n import Bilingual, check_language, text
+from resilience.i18n import Bilingual, check_language, has_text, text
 
 __all__ = ["Convergence", "Results", "axis_label", "format_table"]
 
@@ -51,8 +51,8 @@ class Convergence:
 def format_table(frame: pd.DataFrame, lang: str = "en") -> pd.DataFrame:
     """Return the table as text with the glossary's labels and decimal places.
 
-    Missing values print as an em dash, infinite ones as ∞; verdicts and flags in the
-    reader's language; Russian numbers carry a decimal comma.
+    Missing values print as an em dash, infinite ones as ∞; verdicts, flags and words of the
+    library's own in the reader's language; Russian numbers carry a decimal comma.
     """
     from resilience.columns import column
 
@@ -63,8 +63,18 @@ def format_table(frame: pd.DataFrame, lang: str = "en") -> pd.DataFrame:
         record = column(str(name)) if str(name) in known else None
         digits = record.digits if record else 3
         kind = record.kind if record else "number"
-        shown[name] = [_cell(v, digits, kind, lang) for v in frame[name]]
+        shown[name] = [
+            printed if (printed := _word(str(name), v, lang)) else _cell(v, digits, kind, lang)
+            for v in frame[name]
+        ]
     return labelled(shown, lang)
+
+
+def _word(name: str, value: object, lang: str) -> str | None:
+    """Return a word that the library itself puts into a column, None for anything else."""
+    if type(value) is not str or lang == "en" or not has_text(f"cells.cell_{name}_{value}"):
+        return None
+    return text(f"cells.cell_{name}_{value}").localized(lang)
 
 
 def _cell(value: object, digits: int, kind: str, lang: str) -> str:

@@ -179,6 +179,8 @@ def _ladder(ax: Axes, rows: pd.DataFrame, edge: float, *, side: Literal["low", "
     sign, end, align = (-1, "conf_low", "left") if side == "low" else (1, "conf_high", "right")
     bottom, top = ax.get_ylim()
     span = float(np.ptp([*ax.dataLim.intervaly, 0.0]))
+    if span < 1e-9 * (top - bottom):  # all effects are zero: nothing on the page sets a scale
+        span = float(top - bottom)
     height = figure_of(ax).get_size_inches()[1] * 72 * 0.8  # points of the axes, roughly
     step = span * _STEP_POINTS / max(height - _STEP_POINTS * len(rows), height / 3)
     for k, (_, row) in enumerate(rows.iterrows()):

@@ -202,6 +202,8 @@ def _no_null(results: Fitted) -> Bilingual | None:
     for level in fitted.levels:
         if level.terms != (ONES,):
             terms = ", ".join(t for t in level.terms if t != ONES)
+            if all("=" in t for t in level.terms):
+                return text("explained.years", level=repr(level.name), terms=terms)
             return text("explained.slopes", level=repr(level.name), terms=terms)
     return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from resilience.stats.crossproducts import ONES, CrossProducts
 from resilience.stats.leave_one_out import LeftOut, cook_distance, leave_one_out
 from resilience.stats.mixed import MixedFit
 from resilience.stats.refits import components
-from resilience.validation import shorten
+from resilience.validation import check_instance, shorten
 from resilience.value_added.bootstrap import part_of_name
 
 __all__ = ["InfluenceResults", "influence_results", "positions_of"]
@@ -69,7 +69,7 @@ class InfluenceResults(Results):
         return pd.DataFrame(
             {
                 "n_schools": [len(self.schools)],
-                "school_id": [first["school_id"]],
+                "most_influential": [first["school_id"]],
                 "cook_distance": [first["cook_distance"]],
                 "n_refits_singular": [int(self.schools["singular"].sum())],
                 "n_refits_failed": [int((self.schools["reason"] != "").sum())],
@@ -140,6 +140,7 @@ def positions_of(units: Sequence[object], labels: NDArray[np.object_], group: st
     DataError
         For no unit at all, or units that are not there (named).
     """
+    check_instance(units, Iterable, argument="units", example="units=['S07']")
     wanted = [units] if isinstance(units, str) else list(units)
     places = {label: k for k, label in enumerate(labels)}
     unknown = [unit for unit in wanted if unit not in places]

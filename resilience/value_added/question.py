@@ -9,9 +9,17 @@ from typing import Literal, get_args
 
 from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
-from resilience.validation import check_choice
+from resilience.validation import check_choice, shorten
 
-__all__ = ["DataKind", "Question", "QuestionKind", "describe_data", "infer_question", "question_of"]
+__all__ = [
+    "DataKind",
+    "Question",
+    "QuestionKind",
+    "describe_data",
+    "infer_question",
+    "question_basis",
+    "question_of",
+]
 
 QuestionKind = Literal["since_entry", "since_grade", "last_year"]
 DataKind = Literal["pupils", "means", "counts", "mixture"]
@@ -116,6 +124,25 @@ def infer_question(prior: Iterable[str], used: Iterable[str]) -> Question:
     The grade of a prior result cannot be read off its column: it stays unstated.
     """
     return Question("since_grade" if set(prior) & set(used) else "since_entry")
+
+
+def question_basis(prior: Iterable[str], used: Iterable[str], *, stated: bool) -> Bilingual:
+    """Return what the question rests on: a statement, or which columns are known as prior results.
+
+    Parameters
+    ----------
+    prior : iterable of str
+        ``Intake.prior``.
+    used : iterable of str
+        Columns of the formula.
+    stated : bool
+        Whether ``Intake.question`` names the question.
+    """
+    if stated:
+        return text("value_added.question_stated")
+    known = sorted(set(prior) & set(used))
+    key = "question_with_prior" if known else "question_without_prior"
+    return text(f"value_added.{key}", columns=shorten(known or sorted(set(prior))))
 
 
 def describe_data(kind: DataKind) -> Bilingual:

@@ -55,7 +55,8 @@ def sufficiency_table(
 
     .. math:: \mathrm{years} = \frac{\sigma_v^2T/(T-1) + \sigma_e^2/n}{1/A_c + \sigma_v^2/(T-1)} ,
 
-    exact for equal variances and correlations, infinite above T.  A joint fit of several subjects
+    exact for equal variances and correlations, infinite above T; the pupils are then
+    those of all T years together, :math:`\sigma_e^2A_c`.  A joint fit of several subjects
     counts pupils, not results, and finds both numbers from its own joint posterior, see
     `resilience.value_added.sufficiency_subjects`.  Pupils are infinite where
     :math:`\sigma_v^2 \ge 1/A_c`: the part of one year that passes alone exceeds the asked
@@ -144,7 +145,13 @@ def _amounts(
         precision = np.maximum(critical, 0.0) / (persistent * (1.0 - critical))
         room = 1.0 / precision - results.variances["transient"]
         pupils = np.where(room > 0, pupil_variance / room, np.inf)
-        return pupils, _years(results, drift, precision, pupil_variance / cohort), cohort
+        years = _years(results, drift, precision, pupil_variance / cohort)
+    if drift is not None and drift.kind == "unstructured":
+        # there are no more years than those of the mean: what is left is more pupils in each
+        T = len(drift.years)
+        in_all = T * _rounded_up(pupil_variance * precision / T)
+        pupils = np.where(_rounded_up(years) > T, in_all, pupils)
+    return pupils, years, cohort
 
 
 def _standard_error(std_error: float | None, half_width: float | None, level: float) -> float:
@@ -242,7 +249,9 @@ def _reason(
         return text("value_added.no_variation" if none else "value_added.coefficients_exceed")
     values = {"years": f"{years:.0f}", "n": f"{cohort:.1f}".removesuffix(".0")}
     if drift is not None and not np.isfinite(years) and np.isfinite(cohort):
-        return text("drift.mean_of_years", years=len(drift.years), n=values["n"])
+        T = len(drift.years)
+        each, whole = f"{pupils / T:.0f}", f"{pupils:.0f}"
+        return text("drift.mean_of_years", years=T, n=values["n"], each=each, pupils=whole)
     if not np.isfinite(years):
         unseen = np.isinf(years) and np.isfinite(cohort)
         return text("value_added.subjects_unseen" if unseen else "value_added.no_usable_year")

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from resilience.data.design_formula import formula_columns
 from resilience.i18n import Bilingual, check_language, text
 from resilience.results import format_table
-from resilience.value_added.question import describe_data
+from resilience.stats.crossproducts import ONES
+from resilience.value_added.question import describe_data, question_basis
 
 if TYPE_CHECKING:
+    from resilience.stats.mixed import LevelEffects
     from resilience.value_added.fitted import PupilFit
 
 __all__ = ["convergence_words", "data_words", "summary_html", "summary_text", "variance_words"]
@@ -60,12 +63,20 @@ def data_words(results: PupilFit) -> list[Bilingual]:
     fitted = results.mixed
     found = [
         text("summaries.formula", formula=results.formula),
-        text("summaries.question", question=results.question.describe()),
+        text(
+            "summaries.question",
+            question=results.question.describe(),
+            basis=question_basis(
+                results.intake.prior,
+                formula_columns(results.source_formula).variables,
+                stated=results.intake.question is not None,
+            ),
+        ),
         text(
             "summaries.data",
             rows=fitted.n_rows,
             schools=results.n_schools,
-            levels=", ".join(f"{v.name}: {len(v.labels)}" for v in fitted.levels),
+            levels=", ".join(f"{v.name}: {_units(results, v)}" for v in fitted.levels),
             kind=describe_data(results.data_kind),
         ),
     ]
@@ -74,6 +85,13 @@ def data_words(results: PupilFit) -> list[Bilingual]:
     key = "summaries.reml" if results.method == "reml" else "summaries.ml"
     found.append(_number(key, results.criterion))
     return found
+
+
+def _units(results: PupilFit, level: LevelEffects) -> int:
+    """Return the number of units of a level; of fading years those that the data hold."""
+    if level.name != f"{results.group}:{results.time}" or ONES in level.terms:
+        return len(level.labels)
+    return len(results.school_years[["school_id", "year"]].drop_duplicates())
 
 
 def variance_words(results: PupilFit) -> pd.DataFrame:

@@ -113,7 +113,8 @@ def target_table(
         total = square * results.errors.prediction + extra
         prior = square * variances[0] + extra
     elif not whole:
-        raise SpecificationError(text("value_added.not_yearly", target=words))
+        key = "not_yearly_subjects" if "subject" in results.school_years else "not_yearly"
+        raise SpecificationError(text(f"value_added.{key}", target=words))
     else:
         found = target_posteriors(
             panel.residual,

@@ -335,7 +335,7 @@ def test_no_variation_between_schools_is_no_answer() -> None:
         found = detect_schools(nothing_found(), scores(np.arange(N, dtype=float)), PRESET)
     schools = found.schools
     assert set(schools["verdict"]) == {"insufficient_data"}
-    assert schools[["probability", "effect_net", "effect_net_sd"]].isna().all().all()
+    assert schools[["probability", "probability_effect", "effect_net_sd"]].isna().all().all()
     assert schools["probability_adverse"].notna().all()  # of the context there are data
     assert "reliability 0" in schools["reason"].iloc[0]
     assert "надёжность 0" in schools["reason"].iloc[0].localized("ru")

@@ -103,7 +103,7 @@ def test_pupils_of_the_worked_case():
     assert list(table["pupils_needed"]) == [27, 27, 27]
     assert list(table["verdict"]) == ["insufficient_data", "insufficient_data", "yes"]
     assert "27 pupils in one year, or 6 years of 5 pupils" in table["reason"][0]
-    assert "за один год: 27" in table["reason"][0].ru
+    assert "27 учеников за один год" in table["reason"][0].ru
 
 
 def test_what_passes_within_a_year_may_forbid_one_year():

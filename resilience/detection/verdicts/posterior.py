@@ -160,7 +160,8 @@ def _view(
     joint = joint_probabilities(state, problem, usable)
     if not informed:
         # all prior and no data: a variance estimated at zero is not one known to be zero
-        joint = {k: v if k == "adverse" else np.full_like(v, np.nan) for k, v in joint.items()}
+        left = ("adverse", "mean")
+        joint = {k: v if k in left else np.full_like(v, np.nan) for k, v in joint.items()}
     power, needed = needs(tables, rule, state, problem, joint["adverse"], usable)
     return _View(
         state=state,
