@@ -37,7 +37,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-__all__ = ["Calibrated", "Moments", "calibrate", "level_moments"]
+__all__ = [
+    "Calibrated",
+    "CellSums",
+    "Moments",
+    "calibrate",
+    "cell_effects",
+    "cell_sums",
+    "level_moments",
+    "pupil_expectations",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -178,32 +187,73 @@ def calibrate(
     CarrollEtAl2006, chapter 4.
     """
     cells = schools if cells is None else cells
-    K, q = int(cells.max()) + 1, values.shape[1]
-    within = moments.within.copy()
-    at = np.flatnonzero(moments.constant)
-    own = np.diag(moments.between) + np.diag(moments.years)
-    within[at, :] = within[:, at] = 0.0
-    within[at, at] = _EXACT * own[at]
-    kinds, code = _distinct(errors)
-    weight = _inverse(within + _diagonals(kinds))  # M per error variance
-    gap = values - moments.mean
-    counts = sparse.csr_matrix((np.ones(len(code)), (cells, code)), shape=(K, len(kinds)))
-    P = np.asarray(counts @ weight.reshape(len(kinds), -1)).reshape(K, q, q)
-    r = _sums(cells, K, _row_products(weight, code, gap))
-    parent = np.zeros(K, dtype=np.int64)
+    sums = cell_sums(values, errors, cells, moments)
+    parent = np.zeros(len(sums.pull), dtype=np.int64)
     parent[cells] = schools
-    found = _cell_effects(P, r, parent, moments)
-    pupils = found[cells] + _row_products(within @ weight, code, gap - found[cells])
-    exact = (errors == 0.0).all(axis=0)
-    at_cell = np.where(moments.constant, _mean_of(gap, cells, K), found)
+    found = cell_effects(sums, parent, moments)
+    at_cell = np.where(moments.constant, sums.means, found)
     return Calibrated(
-        pupils=np.where(exact, values, pupils + moments.mean), cells=at_cell + moments.mean
+        pupils=pupil_expectations(values, errors, found[cells], moments),
+        cells=at_cell + moments.mean,
     )
 
 
-def _cell_effects(P: Floats, r: Floats, parent: Ints, moments: Moments) -> Floats:
-    """Return the expected true deviation of each cell, shape (K, q)."""
-    S, C = moments.between, moments.years
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CellSums:
+    """What the rows of each cell tell of its true means; cells can be put side by side.
+
+    Attributes
+    ----------
+    precision : ndarray of shape (K, q, q)
+        P, sums of M.
+    pull : ndarray of shape (K, q)
+        r, sums of M times the deviations from the overall means.
+    means : ndarray of shape (K, q)
+        Mean deviations as observed.
+    """
+
+    precision: Floats
+    pull: Floats
+    means: Floats
+
+
+def cell_sums(values: Floats, errors: Floats, cells: Ints, moments: Moments) -> CellSums:
+    """Return the sums of each cell.
+
+    Parameters
+    ----------
+    values, errors : ndarray of shape (n, q)
+        As for `level_moments`.
+    cells : ndarray of shape (n,)
+        Codes 0 … K−1, all present.
+    moments : Moments
+        Means and covariances.
+    """
+    K, q = int(cells.max()) + 1, values.shape[1]
+    kinds, code = _distinct(errors)
+    weight = _inverse(_within(moments) + _diagonals(kinds))  # M per error variance
+    gap = values - moments.mean
+    counts = sparse.csr_matrix((np.ones(len(code)), (cells, code)), shape=(K, len(kinds)))
+    return CellSums(
+        precision=np.asarray(counts @ weight.reshape(len(kinds), -1)).reshape(K, q, q),
+        pull=_sums(cells, K, _row_products(weight, code, gap)),
+        means=_mean_of(gap, cells, K),
+    )
+
+
+def cell_effects(sums: CellSums, parent: Ints, moments: Moments) -> Floats:
+    """Return the expected true deviation of each cell from the overall means, shape (K, q).
+
+    Parameters
+    ----------
+    sums : CellSums
+        Of all cells of their schools.
+    parent : ndarray of shape (K,)
+        School of each cell, codes 0 … J−1, all present.
+    moments : Moments
+        Means and covariances.
+    """
+    P, r, S, C = sums.precision, sums.pull, moments.between, moments.years
     eye = np.eye(len(S))
     both = np.linalg.solve(eye + P @ C, np.concatenate([P, r[:, :, None]], axis=2))
     J = int(parent.max()) + 1
@@ -212,6 +262,36 @@ def _cell_effects(P: Floats, r: Floats, parent: Ints, moments: Moments) -> Float
     school = np.linalg.solve(eye + precision @ S, pull[:, :, None])[:, :, 0] @ S
     own = both[:, :, -1] - np.einsum("kab,kb->ka", both[:, :, :-1], school[parent])
     return np.asarray(school[parent] + own @ C)
+
+
+def pupil_expectations(values: Floats, errors: Floats, effects: Floats, moments: Moments) -> Floats:
+    """Return the expected true values of pupils, shape (n, q).
+
+    Parameters
+    ----------
+    values, errors : ndarray of shape (n, q)
+        As for `level_moments`; a column without any error stays as it is.
+    effects : ndarray of shape (n, q)
+        What `cell_effects` found for each row's cell.
+    moments : Moments
+        Means and covariances.
+    """
+    kinds, code = _distinct(errors)
+    within = _within(moments)
+    weight = _inverse(within + _diagonals(kinds))
+    around = values - moments.mean - effects
+    found = effects + _row_products(within @ weight, code, around) + moments.mean
+    return np.where((errors == 0.0).all(axis=0), values, found)
+
+
+def _within(moments: Moments) -> Floats:
+    """Return Ω with a little of its own variance for columns that are constant within schools."""
+    within = moments.within.copy()
+    at = np.flatnonzero(moments.constant)
+    own = np.diag(moments.between) + np.diag(moments.years)
+    within[at, :] = within[:, at] = 0.0
+    within[at, at] = _EXACT * own[at]
+    return within
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
