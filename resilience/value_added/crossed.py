@@ -245,7 +245,7 @@ def _main(model: ModelDefinition) -> str:
 def _check_structure(structure: Structure, levels: Sequence[CrossedLevel]) -> None:
     names = [level.name for level in levels]
     for name in structure.covariance:
-        check_choice(name, names, argument="level in Structure.covariance")
+        check_choice(name, names, argument=text("structures.level_argument"))
     for argument in ("drift", "outcome_group"):
         if getattr(structure, argument, None) is not None:
             raise SpecificationError(text("crossed.structure", argument=f"Structure.{argument}"))

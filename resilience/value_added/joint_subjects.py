@@ -152,7 +152,7 @@ def joint_design(model: ModelDefinition, data: pd.DataFrame) -> JointDesign:
     column, levels = subject_levels(model)
     for name in structure.covariance:
         check_choice(
-            name, [level.name for level in levels], argument="level in Structure.covariance"
+            name, [level.name for level in levels], argument=text("structures.level_argument")
         )
     prepared = prepare_subjects(
         data,

@@ -10,6 +10,7 @@ import pandas as pd
 
 from resilience.data.design import Design, design_from_frame
 from resilience.data.design_recipe import Recipe
+from resilience.i18n import text
 from resilience.validation import check_choice, check_count
 from resilience.value_added.compare import ComparisonResults, compare_specifications
 from resilience.value_added.crossed import fit_crossed_model
@@ -129,7 +130,7 @@ class ValueAddedModel(ModelDefinition):
         intake, structure = self.intake or Intake(), self.structure or Structure()
         named = [level.name for level in levels[: -1 if structure.drift else None]]
         for name in structure.covariance:
-            check_choice(name, named, argument="level in Structure.covariance")
+            check_choice(name, named, argument=text("structures.level_argument"))
         if not isinstance(data, pd.DataFrame):
             given = data if isinstance(data, PupilProducts) else products_for_fit(self, data)
             products = given.made_for(self)

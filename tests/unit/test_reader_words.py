@@ -192,3 +192,15 @@ def test_names_stand_off_the_line_where_all_effects_are_zero() -> None:
     apart = (high - low) / 60  # of the line and of each other
     assert min(abs(y) for y in heights) > apart
     assert min(np.diff(sorted(heights))) > apart
+
+
+@pytest.mark.parametrize("crossed", [None, ["pupil_school", "school_id"]])
+def test_an_unknown_level_of_a_structure_is_named_in_russian(crossed) -> None:
+    structure = rs.Structure(covariance={"schol_id": "diagonal"})
+    units = {"crossed": crossed} if crossed else {"group": "school_id"}
+    model = rs.ValueAddedModel("score ~ prior_score", structure=structure, **units)
+    table = pupils().assign(pupil_school=pupils()["pupil_key"] % 7)
+    with pytest.raises(rs.SpecificationError) as caught:
+        model.fit(table)
+    assert "уровень в Structure.covariance" in caught.value.localized("ru")
+    assert "level in" not in caught.value.localized("ru")
