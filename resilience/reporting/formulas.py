@@ -13,7 +13,6 @@ __all__ = [
     "information",
     "marks_model",
     "mean_model",
-    "pupil_model",
 ]
 
 EFFECT = r"\hat u_j = \lambda_j\, d_j"
@@ -32,19 +31,6 @@ MEAN_OF_SCORES = (
     r"\bar y_{jtp} = \eta_{jtp} + \bar e_{jtp},\quad \bar e_{jtp} \sim N(0,\,\varsigma_{jtp}^2)"
 )
 BAYES_RULE = r"P \;\ge\; p^* = \frac{L_{FP}}{L_{FP}+L_{FN}}"
-
-
-def pupil_model(*, years: bool, slopes: bool, outer: bool) -> tuple[str, str]:
-    """Return the model of pupils with the random parts it holds, and their distributions."""
-    i = "ijt" if years else "ij"
-    slope = rf" + \mathbf{{z}}_{{{i}}}^\top \mathbf{{b}}_j" if slopes else ""
-    above = " + w_{m(j)}" if outer else ""
-    passing = " + v_{jt}" if years else ""
-    model = (
-        rf"y_{{{i}}} = \mathbf{{x}}_{{{i}}}^\top \boldsymbol{{\beta}}{above} + u_j{slope}{passing}"
-        rf" + e_{{{i}}}"
-    )
-    return model, _normal(rf"e_{{{i}}}", r"\sigma_e^2", years=years)
 
 
 def mean_model(

@@ -157,14 +157,19 @@ def _model_data(draft: Draft, va: Any) -> list[tuple[str, str]]:
 def _model_volume(draft: Draft, material: Material) -> list[tuple[str, str]]:
     va = material.va
     rows = [] if getattr(va, "data_kind", None) is None else _model_data(draft, va)
-    rows += [
-        ("data_schools_model", f"{va.n_schools}"),
-        ("data_pupils_model", f"{va.n_pupils}"),
-    ]
+    rows.append(("data_schools_model", f"{va.n_schools}"))
+    joint = getattr(va, "subject", None) is not None
+    if joint:  # several results of one pupil
+        linked = bool(va.mixed.strata.linked)
+        rows.append(("data_results_model", f"{va.mixed.n_rows}"))
+        rows.append(("data_pupils_joint" if linked else "data_pupils_least", f"{va.n_pupils}"))
+    else:
+        rows.append(("data_pupils_model", f"{va.n_pupils}"))
     if "n_pupils" in va.school_effects:
         sizes = va.school_effects["n_pupils"].to_numpy(dtype=float)
         quartiles = np.quantile(sizes, [0.25, 0.5, 0.75])
-        rows.append(("data_pupils_quartiles", "; ".join(draft.number(q, 0) for q in quartiles)))
+        heading = "data_joint_quartiles" if joint else "data_pupils_quartiles"
+        rows.append((heading, "; ".join(draft.number(q, 0) for q in quartiles)))
     years = years_of(va.school_years)
     if years:
         rows.append(("data_years_model", years))

@@ -12,11 +12,8 @@ from resilience.plotting.marks import plot_mark_shares, plot_thresholds
 from resilience.reporting import formulas
 from resilience.reporting.draft import Draft, Markup, escape
 from resilience.reporting.material import Material
-from resilience.reporting.model_words import (
-    random_parts,
-    write_coefficients,
-    write_convergence,
-)
+from resilience.reporting.model_words import write_coefficients, write_convergence
+from resilience.reporting.random_parts import random_parts
 
 __all__ = ["write_marks_model"]
 

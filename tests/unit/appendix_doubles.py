@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,6 +32,7 @@ class YearlyResults(ValueAddedResults):
 
     group: str = "school_id"
     time: str | None = "year"
+    variances: dict[str, float] = field(default_factory=lambda: {"persistent": 0.1})
 
 
 def rule(identifier: str, status: str, **record: Any) -> Any:

@@ -203,7 +203,10 @@ def test_parts_of_the_model_show_in_its_formula() -> None:
     document = appendix("en", va=plain, index=None, found=None).markdown
     assert r"+ w_{m(j)} + u_j + \mathbf{z}_{ij}^\top \mathbf{b}_j + e_{ij}" in document
     assert "v_{jt}" not in document
-    assert r"A_j = \frac{n_j}{\sigma_e^2}" in document
+    # n/σ² is the precision of an intercept alone: slopes and levels above take their share of it
+    assert r"A_j = \frac" not in document
+    assert r"A_j = \sum_t \frac" in yearly.markdown
+    assert "for the average pupil, 0.1000" in document
     assert "`prior_score` also differ between schools" in document
     assert "0.400" in document
 

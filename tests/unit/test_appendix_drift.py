@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from resilience.reporting.model_words import random_parts
+from resilience.reporting.random_parts import random_parts
 
 
 class Fit:
