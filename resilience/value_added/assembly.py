@@ -125,6 +125,7 @@ def assemble(
         slope_means=slope_means,
         intake=intake,
         n_dropped=prepared.n_dropped,
+        learnt=prepared.learnt,
         spec=design.spec,
         mixed=fitted,
         cross=kept_levels(design.cross, [level.name for level in fitted.levels]),

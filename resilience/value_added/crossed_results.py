@@ -115,6 +115,7 @@ def crossed_results(
         },
         "intake": intake,
         "n_dropped": prepared.n_dropped,
+        "learnt": prepared.learnt,
         "spec": design.spec,
         "mixed": fitted,
         "cross": products,

@@ -13,6 +13,7 @@ from resilience.stats.mixed import MixedFit
 from resilience.validation import check_choice
 from resilience.value_added.definition import ModelDefinition
 from resilience.value_added.effects_results import EffectsResults
+from resilience.value_added.learnt_intake import LearntIntake
 from resilience.value_added.random_effects import (
     effects_of_levels,
     random_effects_table,
@@ -48,6 +49,8 @@ class PupilFit(EffectsResults):
         The specification.
     cross : CrossProducts or CrossedProducts
         What the fit was made of; refits, simulation and influence go on from it.
+    learnt : LearntIntake or None
+        What the intake learnt; `predict` and `augment` go on from it.
     """
 
     slope_means: dict[str, float]
@@ -58,6 +61,7 @@ class PupilFit(EffectsResults):
     definition: ModelDefinition
     mixed: MixedFit
     cross: CrossProducts | CrossedProducts
+    learnt: LearntIntake | None = None
 
     @property
     def random_effects(self) -> pd.DataFrame:
@@ -114,5 +118,5 @@ class PupilFit(EffectsResults):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain Python objects, without the design and the engine's arrays."""
-        left_out = ("spec", "definition", "mixed", "cross")
+        left_out = ("spec", "definition", "mixed", "cross", "learnt")
         return {name: value for name, value in super().to_dict().items() if name not in left_out}

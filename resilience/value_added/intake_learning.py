@@ -27,9 +27,21 @@ from resilience.stats.mixed import fit_mixed
 from resilience.validation import check_numeric, shorten
 from resilience.value_added.specification import Composition
 
-__all__ = ["CellStep", "CellValues", "GapStep", "composition_values", "spread_values"]
+__all__ = [
+    "CellStep",
+    "CellValues",
+    "GapStep",
+    "LatentNull",
+    "cell_labels",
+    "composition_values",
+    "spread_values",
+]
 
 Floats = NDArray[np.float64]
+
+# Share of a column's variance below which a cell has none.  Sums of squares of many rows round at
+# some 1e-11 of the square of the cell's distance from the mean, whatever the value.
+_FLAT = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -185,6 +197,65 @@ class GapStep:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class LatentNull:
+    """The null model of a column: what the mean of a cell that comes later is drawn towards.
+
+    Attributes
+    ----------
+    mean : float
+        Overall mean, in the column's units.
+    outer, inner : float
+        Variances of what lasts in schools and of their single years; without years the former is
+        that of schools and the latter 0.
+    residual : float
+        Variance of pupils.
+    effects, uncertainty : ndarray of shape (n_schools,)
+        What is known of the lasting part of the schools, and its variance.
+    schools : ndarray of shape (n_schools,)
+        Labels of the schools.
+    """
+
+    mean: float
+    outer: float
+    inner: float
+    residual: float
+    effects: Floats
+    uncertainty: Floats
+    schools: NDArray[np.object_]
+
+    def means(self, schools: NDArray[np.object_], raw: Floats, n: Floats) -> Floats:
+        r"""Return the latent means of cells outside the table, shape (K,).
+
+        With :math:`b_j, c_j` what the table tells of school j (0 and the variance between schools
+        for a new one) the cells' raw means :math:`\bar x_{jt}` of :math:`n_{jt}` rows add to it,
+
+        .. math::
+
+           \hat s_j = \frac{b_j/c_j + \sum_t a_{jt}(\bar x_{jt} - m)}{1/c_j + \sum_t a_{jt}},
+           \quad a_{jt} = \frac{1}{\sigma_v^2 + \sigma_e^2/n_{jt}}, \qquad
+           m + \hat s_j + \sigma_v^2a_{jt}(\bar x_{jt} - m - \hat s_j) .
+
+        Parameters
+        ----------
+        schools : ndarray of shape (K,)
+            School of each cell.
+        raw, n : ndarray of shape (K,)
+            Mean and number of the rows of each cell.
+        """
+        place = {school: k for k, school in enumerate(self.schools.tolist())}
+        code, distinct = pd.factorize(schools)
+        at = np.array([place.get(school, -1) for school in distinct.tolist()], dtype=np.int64)
+        before = np.where(at >= 0, np.append(self.effects, 0.0)[at], 0.0)
+        spread = np.where(at >= 0, np.append(self.uncertainty, self.outer)[at], self.outer)
+        gap = raw - self.mean
+        weight = 1.0 / np.maximum(self.inner + self.residual / n, 1e-300)
+        total, pull = np.bincount(code, weight), np.bincount(code, weight * gap)
+        lasting = (before + spread * pull) / (1.0 + spread * total)
+        own = lasting[code]
+        return np.asarray(self.mean + own + self.inner * weight * (gap - own))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class CellValues:
     """Learnt values per cell.
 
@@ -200,6 +271,10 @@ class CellValues:
         Values of each cell.
     overall : dict of {column: float}
         Means over all rows.
+    labels : tuple of ndarray of shape (n_cells,)
+        Labels of the cells, one array per key.
+    nulls : dict of {column: LatentNull}
+        Null models behind latent means.
     """
 
     what: str
@@ -207,6 +282,8 @@ class CellValues:
     table: CellTable
     by_cell: dict[str, Floats]
     overall: dict[str, float] = field(default_factory=dict)
+    labels: tuple[NDArray[np.object_], ...] = ()
+    nulls: dict[str, LatentNull] = field(default_factory=dict)
 
     def rows(self, frame: pd.DataFrame) -> NDArray[np.int64]:
         """Return the cell of each row.
@@ -245,27 +322,38 @@ def spread_values(step: CellStep, cross: CrossProducts) -> CellValues:
     for k, name in enumerate(step.names, start=1):
         mean = deepest.products[:, 0, k] / n
         variance = np.maximum(deepest.products[:, k, k] / n - mean**2, 0.0)
-        # what rounding leaves of a cell with one value
-        variance = np.where(variance <= 1e-15 * np.maximum(1.0, mean**2), 0.0, variance)
-        flat |= variance <= 0
+        grand = cross.total[0, k] / cross.total[0, 0]
+        overall = max(float(cross.total[k, k] / cross.total[0, 0] - grand**2), 0.0)
+        flat |= variance <= _FLAT * np.maximum(overall, mean**2)
         centre, scale = cross.centre[k], cross.scale[k]
         values[name] = np.column_stack([centre + scale * mean, scale * np.sqrt(variance)])
+    labels = cell_labels(cross)
     if flat.any():
         cell = int(np.flatnonzero(flat)[0])
-        labels: list[object] = []
-        at = cell
-        for level in reversed(cross.levels):
-            labels.insert(0, level.labels[at])
-            at = int(level.parent[at])
         raise DataError(
             text(
                 "value_added.flat",
                 by=" × ".join(step.keys),
-                cell="/".join(str(v) for v in labels),
+                cell="/".join(str(own[cell]) for own in labels),
             )
         )
-    table = CellTable(cross.levels)
-    return CellValues(what="standardisation", keys=step.keys, table=table, by_cell=values)
+    return CellValues(
+        what="standardisation",
+        keys=step.keys,
+        table=CellTable(cross.levels),
+        by_cell=values,
+        labels=labels,
+    )
+
+
+def cell_labels(cross: CrossProducts) -> tuple[NDArray[np.object_], ...]:
+    """Return the labels of the cells of the last level, one array per level."""
+    found: list[NDArray[np.object_]] = []
+    at = np.arange(cross.levels[-1].n_groups)
+    for level in reversed(cross.levels):
+        found.insert(0, np.asarray(level.labels, dtype=object)[at])
+        at = np.asarray(level.parent, dtype=np.int64)[at]
+    return tuple(found)
 
 
 def composition_values(
@@ -276,21 +364,27 @@ def composition_values(
     n = deepest.products[:, 0, 0]
     values: dict[str, Floats] = {}
     overall: dict[str, float] = {}
+    nulls: dict[str, LatentNull] = {}
     for k, name in enumerate(step.names, start=1):
         mean = cross.centre[k] + cross.scale[k] * deepest.products[:, 0, k] / n
         grand = cross.total[0, k] / cross.total[0, 0]
         overall[name] = float(cross.centre[k] + cross.scale[k] * grand)
         if how[name] == "latent":
-            mean = _latent(cross, name)
+            mean, nulls[name] = _latent(cross, name)
         values[name] = np.column_stack([mean, n])
-    table = CellTable(cross.levels)
     return CellValues(
-        what="composition", keys=step.keys, table=table, by_cell=values, overall=overall
+        what="composition",
+        keys=step.keys,
+        table=CellTable(cross.levels),
+        by_cell=values,
+        overall=overall,
+        labels=cell_labels(cross),
+        nulls=nulls,
     )
 
 
-def _latent(cross: CrossProducts, name: str) -> Floats:
-    """Return the mean of each cell shrunken by a null model of the column itself.
+def _latent(cross: CrossProducts, name: str) -> tuple[Floats, LatentNull]:
+    """Return the mean of each cell shrunken by a null model of the column itself, and the model.
 
     Schools by year have two parts, what lasts in the school and what is the year's own: shrunken
     alone, every year of a small school would be pulled to the overall mean and not to its school's.
@@ -307,4 +401,14 @@ def _latent(cross: CrossProducts, name: str) -> Floats:
     of_outer = np.zeros(1)
     for products, effects in zip(levels, null.levels, strict=True):
         of_outer = of_outer[products.parent] + effects.modes[:, 0]
-    return np.asarray(null.beta[0] + of_outer)
+    school = null.levels[0]
+    learnt = LatentNull(
+        mean=float(null.beta[0]),
+        outer=float(school.covariance[0, 0]),
+        inner=float(null.levels[1].covariance[0, 0]) if len(null.levels) > 1 else 0.0,
+        residual=float(null.residual_variance),
+        effects=np.asarray(school.modes[:, 0]),
+        uncertainty=np.maximum(school.conditional[:, 0, 0], 0.0),
+        schools=np.asarray(cross.levels[0].labels, dtype=object),
+    )
+    return np.asarray(null.beta[0] + of_outer), learnt

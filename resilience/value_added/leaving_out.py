@@ -50,7 +50,11 @@ def refitted(results: R, cross: CrossProducts) -> R:
         n_rows=cross.n_rows,
     )
     prepared = Prepared(
-        data=pd.DataFrame(), formula=results.formula, added=(), n_dropped=results.n_dropped
+        data=pd.DataFrame(),
+        formula=results.formula,
+        added=(),
+        n_dropped=results.n_dropped,
+        learnt=results.learnt,
     )
     return fit_nested(
         results.definition, design, prepared, into=type(results), method=fitted.method

@@ -42,11 +42,18 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.data.design import check_rows
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
-from resilience.stats.regression_calibration import Moments, calibrate, level_moments
-from resilience.validation import check_columns, check_numeric, shorten
+from resilience.stats.regression_calibration import (
+    Moments,
+    calibrate,
+    cell_effects,
+    cell_sums,
+    level_moments,
+)
+from resilience.validation import check_numeric, shorten
+from resilience.value_added.intake_learning import CellValues
+from resilience.value_added.learnt_calibration import LearntCalibration, error_variances
 from resilience.value_added.specification import Intake
 
 __all__ = ["Calibration", "calibrated_intake", "reliability_by_column"]
@@ -119,6 +126,48 @@ class Calibration:
         return found
 
 
+def _learnt(
+    calibration: Calibration,
+    moments: Moments,
+    found: Mapping[str, Floats],
+    *,
+    sources: tuple[Mapping[str, float | str], dict[str, tuple[object, ...]]],
+    cells: tuple[Sequence[str], pd.DataFrame],
+) -> LearntCalibration:
+    """Return what further rows need of a calibration.
+
+    ``sources`` are reliabilities (or columns of error variances) and categories by column,
+    ``cells`` the columns of the cells and the rows.
+    """
+    (wanted, categories), (keys, frame) = sources, cells
+    code = calibration.cells
+    first = np.unique(code, return_index=True)[1]
+    parent = calibration.schools[first]
+    sums = cell_sums(calibration.values, calibration.errors, code, moments)
+    effects = cell_effects(sums, parent, moments)
+    size = np.bincount(code).astype(float)
+    return LearntCalibration(
+        names=calibration.names,
+        categories=categories,
+        shares={
+            name: how if isinstance(how, str) else float(calibration.errors[0, k])
+            for k, (name, how) in enumerate(wanted.items())
+        },
+        moments=moments,
+        keys=tuple(keys),
+        labels=tuple(frame[key].iloc[first].astype(object).to_numpy() for key in keys),
+        sums=sums,
+        effects=effects,
+        means=np.where(moments.constant, sums.means, effects) + moments.mean,
+        raw={
+            name: np.column_stack([np.bincount(code, found[name]) / size, size])
+            for name, how in calibration.composition.items()
+            if how != "latent" and name in calibration.prone
+        },
+        composition=dict(calibration.composition),
+    )
+
+
 def reliability_by_column(intake: Intake, variables: Sequence[str]) -> dict[str, float | str]:
     """Return the reliability, or the column of error variances, of each error-prone prior.
 
@@ -164,8 +213,8 @@ def calibrated_intake(
     *,
     variables: Sequence[str],
     cells: Sequence[str],
-    raw: pd.DataFrame,
-) -> tuple[pd.DataFrame, Calibration | None]:
+    spreads: CellValues | None,
+) -> tuple[pd.DataFrame, Calibration | None, LearntCalibration | None]:
     """Return the frame with error-prone priors and their composition replaced by expectations.
 
     Parameters
@@ -178,15 +227,16 @@ def calibrated_intake(
         Columns that the formula uses: those that are not error-prone are conditioned on.
     cells : sequence of str
         School, or school and year.
-    raw : DataFrame
-        The rows before standardisation; error variances stand in its units.
+    spreads : CellValues or None
+        The standardisation; error variances stand in the units before it.
 
     Returns
     -------
-    (DataFrame, Calibration or None)
-        A copy, and what it rests on.  ``latent`` composition becomes the expected true mean (of
-        exact columns too: the prior of a school tells about the rest of its intake); ``mean`` and
-        ``leave_one_out`` of an error-prone column become those of its calibrated values.
+    (DataFrame, Calibration or None, LearntCalibration or None)
+        A copy, what it rests on, and what further rows need of it.  ``latent`` composition becomes
+        the expected true mean (of exact columns too: the prior of a school tells about the rest of
+        its intake); ``mean`` and ``leave_one_out`` of an error-prone column become those of its
+        calibrated values.
 
     Raises
     ------
@@ -200,14 +250,14 @@ def calibrated_intake(
     """
     wanted = reliability_by_column(intake, variables)
     if not wanted:
-        return frame, None
+        return frame, None, None
     check_numeric(frame, list(wanted), table="data")
-    names, values = _columns(frame, wanted, [*variables, *intake.composition])
+    names, values, dummies = _columns(frame, wanted, [*variables, *intake.composition])
     errors = np.zeros_like(values)
     for k, (name, how) in enumerate(wanted.items()):
-        errors[:, k] = _error_variances(frame, raw, name, how, intake)
+        errors[:, k] = error_variances(frame, name, how, spreads)
     if not errors.any():
-        return frame, None
+        return frame, None, None
     cell = frame.groupby([frame[c] for c in cells], observed=True, sort=True).ngroup()
     shares = [not isinstance(how, str) for how in wanted.values()]
     calibration = Calibration(
@@ -221,14 +271,17 @@ def calibrated_intake(
         composition=dict(intake.composition),
     )
     moments = _checked_moments(calibration, cells)
-    return frame.assign(**calibration.columns(moments)), calibration
+    found = calibration.columns(moments)
+    learnt = _learnt(calibration, moments, found, sources=(wanted, dummies), cells=(cells, frame))
+    return frame.assign(**found), calibration, learnt
 
 
 def _columns(
     frame: pd.DataFrame, wanted: Mapping[str, object], others: Sequence[str]
-) -> tuple[list[str], Floats]:
-    """Return names and values of the error-prone columns first, then of all other covariates."""
+) -> tuple[list[str], Floats, dict[str, tuple[object, ...]]]:
+    """Return names and values of all columns, the error-prone first, and categories by column."""
     names, parts = list(wanted), [frame[list(wanted)].to_numpy(dtype=float)]
+    categories: dict[str, tuple[object, ...]] = {}
     for name in dict.fromkeys(others):
         if name in wanted:
             continue
@@ -240,43 +293,8 @@ def _columns(
         dummies = pd.get_dummies(values.astype(object), drop_first=True, dtype=float)
         names += [f"{name}={category}" for category in dummies.columns]
         parts.append(dummies.to_numpy(dtype=float))
-    return names, np.column_stack(parts)
-
-
-def _error_variances(
-    frame: pd.DataFrame, raw: pd.DataFrame, name: str, how: float | str, intake: Intake
-) -> Floats:
-    """Return the error variance of each row in the units of the prepared column."""
-    if not isinstance(how, str):
-        x = frame[name].to_numpy(dtype=float)
-        return np.full(len(frame), (1.0 - float(how)) * float(x.var()))
-    check_columns(frame, [how], table="data")
-    check_numeric(frame, [how], table="data")
-    check_rows(frame, [how], table="data")
-    values = frame[how].to_numpy(dtype=float)
-    if (values < 0).any():
-        raise DataError(
-            text(
-                "measurement.negative",
-                column=repr(how),
-                n=int((values < 0).sum()),
-                least=f"{values.min():.6g}",
-            )
-        )
-    return values / _unit(frame, raw, name, intake) ** 2
-
-
-def _unit(frame: pd.DataFrame, raw: pd.DataFrame, name: str, intake: Intake) -> Floats:
-    """Return how many raw units one unit of the prepared column is, per row."""
-    if not intake.standardize_by or name not in intake.prior:
-        return np.ones(len(frame))
-    before = raw.loc[frame.index, name].astype(float)
-    after = frame[name].where(before.notna())
-    by = [frame[c] for c in intake.standardize_by]
-    ratio = before.groupby(by, observed=True).transform("std") / after.groupby(
-        by, observed=True
-    ).transform("std")
-    return np.asarray(ratio, dtype=np.float64)
+        categories[name] = tuple(dummies.columns)
+    return names, np.column_stack(parts), categories
 
 
 def _checked_moments(calibration: Calibration, cells: Sequence[str]) -> Moments:

@@ -18,6 +18,7 @@ from resilience.i18n import text
 from resilience.validation import check_columns, check_not_empty, check_numeric
 from resilience.value_added.intake_learning import CellStep, composition_values
 from resilience.value_added.intake_preparation import IntakePreparation
+from resilience.value_added.learnt_intake import LearntIntake
 from resilience.value_added.measurement_error import Calibration, calibrated_intake
 from resilience.value_added.specification import Composition, Intake
 
@@ -42,6 +43,8 @@ class Prepared:
         What calibrated priors and compositions rest on.
     used : ndarray of shape (n,), bool, or None
         Rows of the fit among those of the calibration; None where it uses all of them.
+    learnt : LearntIntake or None
+        What predictions need of the intake; carried by every results object.
     """
 
     data: pd.DataFrame
@@ -50,6 +53,7 @@ class Prepared:
     n_dropped: int
     calibration: Calibration | None = None
     used: NDArray[np.bool_] | None = None
+    learnt: LearntIntake | None = None
 
 
 def prepare(
@@ -77,12 +81,9 @@ def prepare(
     check_columns(data, dict.fromkeys(used), table="data")
     check_numeric(data, [parts.outcome], table="data")
     frame = identified(data, [*groups, *([time] if time else []), *extra]).copy()
-    added: list[str] = []
     cells = [groups[-1], *([time] if time else [])]
-    frame, n_dropped, indicators = _gaps(
-        frame, parts.variables, [parts.outcome, *keys], intake, groups
-    )
-    added += indicators
+    frame, n_dropped, means = _gaps(frame, parts.variables, [parts.outcome, *keys], intake, groups)
+    added = [f"{name}_missing" for name in means]
     plan = IntakePreparation(parts=parts, intake=intake, cells=tuple(cells), keys=tuple(keys))
     rows = frame
     for name in intake.composition:
@@ -93,8 +94,8 @@ def prepare(
         plan = plan.learnt(step, step.close(state))
     frame = plan.apply(rows)
     added += [f"{name}_mean" for name in intake.composition]
-    frame, calibration = calibrated_intake(
-        frame, intake, variables=parts.variables, cells=cells, raw=data
+    frame, calibration, learnt = calibrated_intake(
+        frame, intake, variables=parts.variables, cells=cells, spreads=plan.spreads
     )
     right = " + ".join([parts.right, *map(quoted, added)])
     return Prepared(
@@ -103,6 +104,7 @@ def prepare(
         added=tuple(added),
         n_dropped=n_dropped,
         calibration=calibration,
+        learnt=LearntIntake(plan=plan.with_means(means), calibration=learnt),
     )
 
 
@@ -112,7 +114,8 @@ def _gaps(
     strict: Sequence[str],
     intake: Intake,
     groups: Sequence[str],
-) -> tuple[pd.DataFrame, int, list[str]]:
+) -> tuple[pd.DataFrame, int, dict[str, float]]:
+    """Return the rows that stay, how many went, and the means that fill gaps."""
     names = list(dict.fromkeys([*covariates, *intake.composition]))
     if intake.missing == "raise":
         check_rows(
@@ -122,19 +125,19 @@ def _gaps(
             unit=groups[-1],
             wording="design.missing_intake",
         )
-        return frame, 0, []
+        return frame, 0, {}
     if intake.missing == "indicator":
         check_rows(frame, list(strict), table="data", unit=groups[-1])
-        indicators: list[str] = []
+        means: dict[str, float] = {}
         for name in names:
             gap = frame[name].isna()
             if gap.any():
                 check_numeric(frame, [name], table="data")
                 check_rows(frame[~gap], [name], table="data", unit=groups[-1])
                 _add(frame, f"{name}_missing", gap.astype(float))
-                frame[name] = frame[name].astype(float).fillna(frame[name].mean())
-                indicators.append(f"{name}_missing")
-        return frame, 0, indicators
+                means[name] = float(frame[name].astype(float).mean())
+                frame[name] = frame[name].astype(float).fillna(means[name])
+        return frame, 0, means
     complete = frame[[*names, *strict]].notna().all(axis=1)
     kept = frame[complete]
     n_dropped = len(frame) - len(kept)
@@ -150,7 +153,7 @@ def _gaps(
             )
         )
     check_not_empty(kept, table="data")
-    return kept, n_dropped, []
+    return kept, n_dropped, {}
 
 
 def _add(frame: pd.DataFrame, name: str, values: pd.Series[float]) -> None:

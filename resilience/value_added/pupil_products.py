@@ -19,6 +19,7 @@ from resilience.stats.accumulator import common_units, merge_products
 from resilience.stats.crossproducts import CrossProducts
 from resilience.validation import check_instance
 from resilience.value_added.intake_preparation import IntakePreparation
+from resilience.value_added.learnt_intake import LearntIntake
 from resilience.value_added.preparation import Prepared
 from resilience.value_added.specification import Intake, Structure
 
@@ -99,9 +100,13 @@ class PupilProducts:
     def prepared(self) -> Prepared:
         """What the intake added and dropped; the rows themselves are not here."""
         preparation = self.recipe.preparation
-        added = preparation.added if isinstance(preparation, IntakePreparation) else ()
+        plan = preparation if isinstance(preparation, IntakePreparation) else None
         return Prepared(
-            data=pd.DataFrame(), formula=self.formula, added=added, n_dropped=self.n_dropped
+            data=pd.DataFrame(),
+            formula=self.formula,
+            added=() if plan is None else plan.added,
+            n_dropped=self.n_dropped,
+            learnt=None if plan is None else LearntIntake(plan=plan),
         )
 
     def merge(self, other: PupilProducts) -> PupilProducts:

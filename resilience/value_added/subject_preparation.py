@@ -18,7 +18,8 @@ from resilience.data.design_formula import quoted
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
 from resilience.validation import check_numeric
-from resilience.value_added.preparation import Prepared, composition_mean, prepare
+from resilience.value_added.intake_learning import CellStep, CellValues, composition_values
+from resilience.value_added.preparation import Prepared, prepare
 from resilience.value_added.specification import Composition, Intake
 
 __all__ = ["prepare_subjects"]
@@ -63,30 +64,45 @@ def prepare_subjects(
         time=time,
         extra=[subject, *extra, *further],
     )
+    learnt = prepared.learnt
+    assert learnt is not None  # `prepare` always tells
     if not composition:
-        return prepared
+        return replace(prepared, learnt=replace(learnt, subject=subject))
     frame = prepared.data
     check_numeric(frame, list(composition), table="data")
     cells = [groups[-1], *([time] if time else [])]
-    for name, how in composition.items():
+    for name in composition:
         if f"{name}_mean" in frame.columns:
             raise DataError(text("value_added.column_taken", column=repr(f"{name}_mean")))
-        frame = frame.assign(**{f"{name}_mean": _within_subjects(frame, name, cells, subject, how)})
+    learnt = replace(
+        learnt,
+        plan=replace(learnt.plan, intake=intake),
+        subject=subject,
+        by_subject={
+            label: _learnt(own, composition, cells)
+            for label, own in frame.groupby(subject, observed=True, sort=True)
+        },
+    )
+    frame = frame.assign(**{f"{name}_mean": learnt.composed(frame, name) for name in composition})
     added = [f"{name}_mean" for name in composition]
     return replace(
         prepared,
         data=frame,
         formula=" + ".join([prepared.formula, *map(quoted, added)]),
         added=(*prepared.added, *added),
+        learnt=learnt,
     )
 
 
-def _within_subjects(
-    frame: pd.DataFrame, name: str, cells: Sequence[str], subject: str, how: Composition
-) -> pd.Series[float]:
-    plain = frame.reset_index(drop=True)
-    parts = [
-        composition_mean(own, name, cells, how=how)
-        for _, own in plain.groupby(subject, observed=True, sort=True)
-    ]
-    return pd.concat(parts).sort_index().set_axis(frame.index)
+def _learnt(frame: pd.DataFrame, how: dict[str, Composition], cells: Sequence[str]) -> CellValues:
+    """Return the compositions of the pupils of one subject, each column on its own."""
+    found: list[CellValues] = []
+    for name, kind in how.items():
+        step = CellStep(kind="composition", names=(name,), keys=tuple(cells), raw=kind != "latent")
+        found.append(composition_values(step, step.of_frame(frame), {name: kind}))
+    return replace(
+        found[0],
+        by_cell={name: values for own in found for name, values in own.by_cell.items()},
+        overall={name: value for own in found for name, value in own.overall.items()},
+        nulls={name: null for own in found for name, null in own.nulls.items()},
+    )

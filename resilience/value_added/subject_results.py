@@ -133,6 +133,7 @@ def joint_results(
         slope_means=_slope_means(fitted, design, at),
         intake=intake,
         n_dropped=prepared.n_dropped,
+        learnt=prepared.learnt,
         spec=design.spec,
         mixed=fitted,
         subject=subject,
