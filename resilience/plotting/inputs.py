@@ -102,16 +102,16 @@ def latest_scores(scores: pd.DataFrame) -> pd.DataFrame:
     return scores.drop_duplicates("school_id", keep="last").reset_index(drop=True)
 
 
-def check_verdicts(found: Any) -> None:
-    """Raise unless an object holds verdicts with their working, as `DetectionResults` does.
+def check_verdicts(found: Any, *tables: str) -> None:
+    """Raise unless an object holds verdicts in these tables, as `DetectionResults` does.
 
     Raises
     ------
     SpecificationError
         Naming the type.
     """
-    tables = (getattr(found, "schools", None), getattr(found, "working", None))
-    if isinstance(found, pd.DataFrame) or not all(isinstance(t, pd.DataFrame) for t in tables):
+    there = [isinstance(getattr(found, name, None), pd.DataFrame) for name in tables]
+    if isinstance(found, pd.DataFrame) or not all(there):
         raise SpecificationError(text("plotting.no_verdicts", kind=type(found).__name__))
 
 
@@ -125,7 +125,7 @@ def rules_of(found: Any, rule_id: str | None) -> list[str]:
     SpecificationError
         If the object holds no verdicts.
     """
-    check_verdicts(found)
+    check_verdicts(found, "schools")
     check_columns(found.schools, ["school_id", "rule_id", "verdict"], table="verdicts")
     known = list(dict.fromkeys(str(v) for v in found.schools["rule_id"]))
     if rule_id is None:

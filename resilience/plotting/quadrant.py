@@ -91,7 +91,7 @@ def plot_quadrant(
 
 
 def _rule_of(found: Any, rule_id: str | None) -> str:
-    check_verdicts(found)
+    check_verdicts(found, "schools", "working")
     known = [
         str(r)
         for r, own in found.working.groupby("rule_id", sort=False)

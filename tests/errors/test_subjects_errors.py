@@ -77,7 +77,7 @@ def test_a_pupil_twice_in_a_subject(data):
     twice = pd.concat([data, data.iloc[:5]], ignore_index=True)
     with pytest.raises(DataError, match="5 results stand twice") as caught:
         fit(twice)
-    assert "повторяются" in both(caught)[1]
+    assert "повторных результатов: 5" in both(caught)[1]
 
 
 def test_a_pupil_of_two_years_needs_the_time(data):
