@@ -83,7 +83,8 @@ def _laws(parts: Parts, index: str) -> list[str]:
         by = parts.years_by_subject
         found.append(_joint(["v_{jt1}", r"\ldots", "v_{jtS}"], "v") if by else _law(symbol, "v"))
     if parts.drift == "ar1":
-        found.append(r"\mathrm{cor}(v_{jt},\, v_{js}) = \rho^{|t-s|}")
+        # bars without \left and \right are lost where LibreOffice reads the formula from DOCX
+        found.append(r"\text{cor}(v_{jt},\, v_{js}) = \rho^{\left|t-s\right|}")
     if parts.linked:
         stem = index.removesuffix("s")
         found.append(_joint([f"e_{{{stem}1}}", r"\ldots", f"e_{{{stem}S}}"], "e"))

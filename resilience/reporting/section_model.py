@@ -37,11 +37,11 @@ def write_model(draft: Draft, material: Material) -> None:
         _write_means(draft, va, parts)
     else:
         write_pupils(draft, parts)
-        if getattr(getattr(va, "intake", None), "prior_reliability", None) is not None:
-            draft.say("model_calibrated")
-            draft.sources("CarrollEtAl2006")
-    crossing = ("BrowneGoldsteinRasbash2001",) if parts.crossed or parts.shares else ()
-    draft.sources("RaudenbushBryk2002", "AitkinLongford1986", "BatesEtAl2015", *crossing)
+    more = ["BrowneGoldsteinRasbash2001"] if parts.crossed or parts.shares else []
+    if getattr(getattr(va, "intake", None), "prior_reliability", None) is not None:
+        draft.say("model_calibrated")
+        more.append("CarrollEtAl2006")
+    draft.sources("RaudenbushBryk2002", "AitkinLongford1986", "BatesEtAl2015", *more)
     draft.say(
         "model_fit",
         method=Markup(draft.words(f"method_{va.method}")),
