@@ -80,6 +80,7 @@ def formula_columns(formula: str) -> FormulaColumns:
     outcome = unquoted(left.strip())
     if (quoted(outcome) != left.strip() and not outcome.isidentifier()) or not right.strip():
         raise SpecificationError(text("design.formula", formula=repr(formula)))
+    _refuse_bars(right, str(formula))
     try:
         parsed = Formula(right.strip())
         if not isinstance(parsed, SimpleFormula):
@@ -95,6 +96,31 @@ def formula_columns(formula: str) -> FormulaColumns:
     if outcome in names:
         raise SpecificationError(text("design.outcome_right", outcome=repr(outcome)))
     return FormulaColumns(outcome=outcome, right=right.strip(), variables=tuple(names))
+
+
+def _refuse_bars(right: str, formula: str) -> None:
+    """Raise for random effects in the notation of lme4: ``(1 | school_id)``.
+
+    A bar inside the call of a function is an expression of Python and stays.
+    """
+    plain = re.sub(r"`[^`]*`|'[^']*'|\"[^\"]*\"", lambda m: "q" * len(m.group()), right)
+    opened: list[tuple[int, bool]] = []  # brackets, and whether they call a function
+    for at, sign in enumerate(plain):
+        if sign in "([{":
+            before = plain[:at].rstrip()[-1:]
+            opened.append((at, sign != "(" or before.isalnum() or before in ("_", ")", "]")))
+        elif sign in ")]}" and opened:
+            opened.pop()
+        elif sign == "|" and not any(call for _, call in opened):
+            start = opened[-1][0] if opened else 0
+            end = plain.find(")", at) + 1 if opened else 0
+            bar = right[start : end or None].strip()
+            units = re.split(r"[/:+]", right[at:].lstrip("| ").split(")")[0])
+            groups = [unquoted(unit.strip()) for unit in units if unit.strip()]
+            shown = repr(groups[0]) if len(groups) == 1 else repr(groups)
+            raise SpecificationError(
+                text("design.bars", formula=repr(formula), bar=bar, group=shown)
+            )
 
 
 def quoted(name: str) -> str:
@@ -251,7 +277,15 @@ def design_columns(spec: ModelSpec, data: pd.DataFrame) -> Floats:
     named = {
         str(factor): sorted(factor_columns(factor)) for term in formula for factor in term.factors
     }
+    for factor, columns in named.items():
+        kind, learnt = spec.encoder_state.get(factor, (None, {}))
+        # formulaic would take text for categories, and note them in the design
+        numeric = kind is not None and "categories" not in learnt
+        plain = numeric and list(columns) == [factor]
+        if plain and not pd.api.types.is_numeric_dtype(data[factor].dtype):
+            check_numeric(data, [factor], table="data")
     frame = plain_columns(data, sorted({name for columns in named.values() for name in columns}))
+    spec = spec.update(encoder_state=dict(spec.encoder_state))  # a failed call must leave no trace
     changed = False
     for factor, columns in named.items():
         _, learnt = spec.encoder_state.get(factor, (None, {}))

@@ -67,7 +67,6 @@ def crossed_results(
         joint = fitted.joint_conditional
         errors = replace(errors, conditional=np.diag(joint), joint_conditional=joint)
     persistent = float(loadings[school] @ level.covariance @ loadings[school])
-    means = _means(products, design, fitted, products.factors[school])
     table = effects_table(
         school_id=level.labels,
         effect=level.modes @ loadings[school],
@@ -75,7 +74,7 @@ def crossed_results(
         prior_variance=persistent,
         n_pupils=level.n_rows,
         n_years=_n_years(fitted, school, cells),
-        means=means,
+        means=_means(products, design, fitted, products.factors[school]),
         random_state=random_state,
     )
     table["n_pupils"] = _pupils(products.factors[school])

@@ -39,10 +39,6 @@ __all__ = [
 
 Floats = NDArray[np.float64]
 
-# Share of a column's variance below which a cell has none.  Sums of squares of many rows round at
-# some 1e-11 of the square of the cell's distance from the mean, whatever the value.
-_FLAT = 1e-9
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CellStep:
@@ -310,6 +306,10 @@ class CellValues:
 def spread_values(step: CellStep, cross: CrossProducts) -> CellValues:
     """Return mean and standard deviation of each column in each cell.
 
+    A cell is flat if its variance is no more than what the rounding of its sums may leave of the
+    column's overall variance and of the cell's distance from the mean; a spread below some 1e-8 of
+    the column's always is.
+
     Raises
     ------
     DataError
@@ -318,18 +318,20 @@ def spread_values(step: CellStep, cross: CrossProducts) -> CellValues:
     deepest = cross.levels[-1]
     n = deepest.products[:, 0, 0]
     values: dict[str, Floats] = {}
-    flat = np.zeros(len(n), dtype=bool)
+    rounding = np.finfo(float).eps * (16.0 + n)  # of sums of n squares, a share of their mean
+    least = np.full(len(n), np.inf)
     for k, name in enumerate(step.names, start=1):
         mean = deepest.products[:, 0, k] / n
         variance = np.maximum(deepest.products[:, k, k] / n - mean**2, 0.0)
         grand = cross.total[0, k] / cross.total[0, 0]
         overall = max(float(cross.total[k, k] / cross.total[0, 0] - grand**2), 0.0)
-        flat |= variance <= _FLAT * np.maximum(overall, mean**2)
+        noise = rounding * np.maximum(overall + mean**2, 1e-300)
+        least = np.minimum(least, variance / noise)
         centre, scale = cross.centre[k], cross.scale[k]
         values[name] = np.column_stack([centre + scale * mean, scale * np.sqrt(variance)])
     labels = cell_labels(cross)
-    if flat.any():
-        cell = int(np.flatnonzero(flat)[0])
+    if least.min() <= 1.0:
+        cell = int(np.argmin(least))
         raise DataError(
             text(
                 "value_added.flat",

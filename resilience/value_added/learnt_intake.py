@@ -66,7 +66,7 @@ class LearntIntake:
         frame : DataFrame
             Rows without gaps but in columns that the fit fills.
         given : sequence of str
-            Compositions that the table holds itself.
+            Columns of compositions that the table holds itself.
 
         Raises
         ------

@@ -17,7 +17,7 @@ with R and k the correlations :math:`\rho^{|t-s|}`.  Variances are taken as know
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -25,8 +25,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
-from resilience.data.design import design_columns, formula_columns
-from resilience.errors import DataError, SpecificationError
+from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import text
 from resilience.stats.crossed_fit import CrossedFit
 from resilience.stats.crossed_products import CrossedProducts
@@ -34,11 +33,10 @@ from resilience.stats.crossproducts import ONES, CrossProducts
 from resilience.stats.mixed import LevelEffects
 from resilience.stats.row_errors import LevelRows, crossed_row_variances, nested_row_variances
 from resilience.stats.strata_fit import StrataFit
-from resilience.validation import check_choice, check_fraction, check_table, shorten
-from resilience.value_added.membership import Members, Membership
-from resilience.value_added.preparation import prepare
+from resilience.validation import check_choice, check_fraction, shorten
+from resilience.value_added.membership import Membership
+from resilience.value_added.prediction_rows import PupilRows, by_year, read_rows
 from resilience.value_added.random_effects import is_cells
-from resilience.value_added.subject_preparation import prepare_subjects
 
 if TYPE_CHECKING:
     from resilience.value_added.fitted import PupilFit
@@ -48,25 +46,6 @@ __all__ = ["Effects", "predicted_rows", "prediction_table"]
 Effects = Literal["none", "schools", "all"]
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PupilRows:
-    """Prepared rows with their fixed terms and memberships.
-
-    Attributes
-    ----------
-    frame : DataFrame
-        Rows that stay, with the columns of the intake; indexed as the data.
-    X : ndarray of shape (n_rows, p)
-        Fixed terms.
-    members : Members or None
-        Shared membership of the rows.
-    """
-
-    frame: pd.DataFrame
-    X: Floats
-    members: Members | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -107,7 +86,7 @@ class _Taken:
 
 def prediction_table(
     results: PupilFit,
-    data: pd.DataFrame,
+    data: object,
     *,
     effects: Effects = "none",
     interval: float | None = None,
@@ -139,7 +118,7 @@ def prediction_table(
 
 
 def predicted_rows(
-    results: PupilFit, data: pd.DataFrame, effects: Effects, *, outcome: bool = False
+    results: PupilFit, data: object, effects: Effects, *, outcome: bool = False
 ) -> Predicted:
     """Return the predictions of the rows and what they rest on.
 
@@ -147,14 +126,14 @@ def predicted_rows(
     ----------
     results : PupilFit
         The fit.
-    data : DataFrame
+    data : frame of any library that narwhals knows
         Pupils.
     effects : {"none", "schools", "all"}
         Which effects count.
     outcome : bool
         Whether the outcome must be there.
     """
-    rows = _read(results, data, outcome=outcome)
+    rows = read_rows(results, data, outcome=outcome)
     fixed = rows.X @ results.mixed.beta
     mean, left_out, unseen = fixed.copy(), np.zeros(len(fixed)), np.zeros(len(fixed))
     levels: list[LevelRows] = []
@@ -173,6 +152,8 @@ def predicted_rows(
         levels.append(LevelRows(weights=taken.weights, units=units, shares=shares))
     if not isinstance(results.mixed, CrossedFit):
         _check_paths(results, levels)
+    if effects != "none":
+        _warn_of_strangers(results, rows, levels)
     return Predicted(
         rows=rows,
         fixed=fixed,
@@ -183,66 +164,10 @@ def predicted_rows(
     )
 
 
-def _read(results: PupilFit, data: pd.DataFrame, *, outcome: bool) -> PupilRows:
-    """Prepare rows as those of the fit were; without the outcome where it is not there."""
-    check_table(data, table="data")
-    parts, intake = formula_columns(results.source_formula), results.intake
-    given = {name for name in intake.composition if f"{name}_mean" in data.columns}
-    intake = replace(
-        intake, composition={k: v for k, v in intake.composition.items() if k not in given}
-    )
-    absent = parts.outcome not in data.columns and not outcome
-    if absent and intake.standardize_by:
-        raise DataError(
-            text(
-                "prediction.standardized",
-                outcome=repr(parts.outcome),
-                by=", ".join(intake.standardize_by),
-            )
-        )
-    table = data.assign(**{parts.outcome: 0.0}) if absent else data
-    members, read = getattr(results, "members", None), None
-    names = [level.name for k, level in enumerate(results.mixed.levels) if not _by_year(results, k)]
-    groups = [*(name for name in names if name != results.group), results.group]
-    if isinstance(members, Membership):
-        groups = [members.main if g == members.level else g for g in groups]
-        key = list(getattr(results, "key", ())) if members.long else []
-        used = [*parts.variables, parts.outcome, *intake.composition, *intake.standardize_by]
-        used += [g for g in groups if g != members.main]
-        read = members.read(table, key=key, used=[c for c in used if c not in key])
-        table = read.frame
-    index = table.index
-    table = table.reset_index(drop=True)
-    formula, time, subject = results.source_formula, results.time, getattr(results, "subject", None)
-    if subject is None:
-        frame = prepare(table, formula, intake, groups=groups, time=time).data
-    else:
-        frame = prepare_subjects(
-            table, formula, intake, groups=groups, time=time, subject=subject
-        ).data
-    for name in formula_columns(results.formula).variables:
-        if name not in frame.columns and name.endswith("_missing"):
-            frame[name] = 0.0  # no gaps here
-    kept = frame.index.to_numpy()
-    if read is not None:
-        read = replace(read, codes=read.codes[kept], shares=read.shares[kept])
-    X = design_columns(results.spec, frame)
-    frame = frame.set_axis(index[kept])
-    return PupilRows(
-        frame=frame.drop(columns=parts.outcome) if absent else frame, X=X, members=read
-    )
-
-
-def _by_year(results: PupilFit, at: int) -> bool:
-    """Tell the levels of schools' years: they have no column of their own."""
-    level = results.mixed.levels[at]
-    return is_cells(results.mixed, at) or level.name == f"{results.group}:{results.time}"
-
-
 def _units(results: PupilFit, at: int, rows: PupilRows, school: Codes) -> tuple[Codes, Floats]:
     """Return positions of the rows' units of a level, and the shares."""
     level, frame, read = results.mixed.levels[at], rows.frame, rows.members
-    if _by_year(results, at) and not is_cells(results.mixed, at):  # a school's own vector of years
+    if by_year(results, at) and not is_cells(results.mixed, at):  # a school's own vector of years
         return school, np.ones(school.shape)
     members = getattr(results, "members", None)
     if is_cells(results.mixed, at):
@@ -269,7 +194,7 @@ def _taken(results: PupilFit, at: int, rows: PupilRows, effects: Effects) -> _Ta
     level = results.mixed.levels[at]
     whole, years = _terms(results, level, rows)
     nothing = np.zeros_like(whole)
-    if effects == "none" or (effects == "schools" and _by_year(results, at)):
+    if effects == "none" or (effects == "schools" and by_year(results, at)):
         return _Taken(weights=nothing, left=_any_year(whole, years) if years else whole)
     if not years:
         return _Taken(weights=whole, left=nothing)
@@ -294,8 +219,15 @@ def _terms(results: PupilFit, level: LevelEffects, rows: PupilRows) -> tuple[Flo
             name, _, label = term.partition("=")
             if not isinstance(fitted, StrataFit):
                 years.append(k)
-            columns.append((rows.frame[name].astype(str) == label).to_numpy(dtype=float))
+            columns.append(_is_label(rows.frame[name], label).astype(float))
     return np.column_stack(columns), years
+
+
+def _is_label(values: pd.Series, label: str) -> NDArray[np.bool_]:
+    """Return where a column holds the category of a term: 2021.0 is the year 2021."""
+    if pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype):
+        return np.asarray(values.to_numpy(dtype=float) == float(label))
+    return np.asarray(values.astype(str) == label)
 
 
 def _any_year(whole: Floats, years: list[int]) -> Floats:
@@ -379,6 +311,20 @@ def _check_paths(results: PupilFit, levels: list[LevelRows]) -> None:
             )
 
 
+def _warn_of_strangers(results: PupilFit, rows: PupilRows, levels: list[LevelRows]) -> None:
+    """Warn where effects are asked and no row is of a school that the fit knows."""
+    known = levels[[level.name for level in results.mixed.levels].index(results.group)]
+    if not ((known.units >= 0) & (known.shares > 0)).any():
+        members, read = getattr(results, "members", None), rows.members
+        if isinstance(members, Membership) and members.level == results.group and read is not None:
+            n = len(np.unique(read.codes[read.codes >= 0]))
+        else:
+            n = rows.frame[results.group].nunique()
+        warn_weak_data(
+            text("prediction.strangers", group=repr(results.group), n=n, rows=len(rows.frame))
+        )
+
+
 def _variances(results: PupilFit, found: Predicted) -> Floats:
     """Return the error variance of each prediction of a mean."""
     cross = results.cross
@@ -395,7 +341,6 @@ def _residual(results: PupilFit, frame: pd.DataFrame) -> Floats:
     if not isinstance(fitted, StrataFit):
         return np.full(len(frame), fitted.residual_variance)
     column = str(getattr(results, "subject", ""))
-    labels = [str(subject) for subject in fitted.subjects]
-    at = pd.Index(labels).get_indexer(pd.Index(frame[column].astype(str)))
-    spread = np.append(np.diag(fitted.residual_covariance), np.nan)
-    return np.asarray(spread[at])
+    known = pd.Index(list(fitted.subjects), dtype=object)
+    at = known.get_indexer(pd.Index(frame[column].to_numpy(dtype=object), dtype=object))
+    return np.asarray(np.diag(fitted.residual_covariance)[at])

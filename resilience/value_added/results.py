@@ -29,19 +29,27 @@ class ValueAddedResults(RefitMethods):
 
     def predict(
         self,
-        data: pd.DataFrame,
+        data: object,
         *,
         effects: Effects = "none",
         interval: float | None = None,
     ) -> pd.DataFrame:
         """Predict results of pupils, of the schools of the fit or of new ones.
 
+        Rows are prepared by what the fit learnt (fills of gaps, standardisation, calibration of
+        priors measured with error, composition), so that a pupil's prediction does not depend on
+        who else is in the table.  Compositions of schools (and years) of the fit are those of the
+        fit; under ``leave_one_out`` each row is taken for a pupil of the fit, whose own value is
+        taken out of the learnt mean (give the column ``ses_mean`` for further pupils of such a
+        school).  New schools and years form theirs from the rows given, shrunken by the fit's null
+        model where it is latent and, for a new year, together with what the fit knows of the
+        school.
+
         Parameters
         ----------
-        data : DataFrame
-            One row per pupil with the covariates and identifiers; the outcome may be absent.  A
-            composition of schools is formed from these rows unless its column (``ses_mean``) is
-            given.
+        data : frame of any library that narwhals knows
+            One row per pupil with the covariates and identifiers.  The outcome may be absent and is
+            not read.  A composition that stands in the table (``ses_mean``) is taken as it is.
         effects : {"none", "schools", "all"}
             ``"none"``: the fixed part, a pupil of an average school.  ``"schools"``: with what
             lasts of the school and the units outside it, slopes included.  ``"all"``: with the
@@ -52,19 +60,27 @@ class ValueAddedResults(RefitMethods):
         Returns
         -------
         DataFrame
-            ``data`` with ``predicted known_unit``, with ``known_year`` where years count, and with
-            ``std_error conf_low conf_high`` (of the mean of such pupils: coefficients and effects
-            jointly) and ``pupil_low pupil_high`` (of one pupil: the residual and the effects that
-            the prediction leaves out besides).  A new school has the fixed part and the whole
-            variance of its effect.  Variances are taken as known; a pupil has the weight 1.
+            Of pandas: ``data`` as prepared, with ``predicted known_unit``, ``known_year`` where
+            years count, and with ``std_error conf_low conf_high`` (of the mean of such pupils:
+            coefficients and effects jointly) and ``pupil_low pupil_high`` (of one pupil: the
+            residual and the effects that the prediction leaves out besides).  A new school has the
+            fixed part and the whole variance of its effect.  Variances are taken as known; a pupil
+            has the weight 1.
 
         Raises
         ------
         DataError
             If a used column is absent, has gaps or holds a category that the fit did not see; for a
-            school in another outer unit than in the fit, or a new year of an unstructured drift.
+            known unit written in another type (1 and "1"); a school in another outer unit than in
+            the fit; a cell of ``standardize_by``, a subject or, of an unstructured drift, a year
+            that was not in the fit; a gap in a column that had none at the fit.
         SpecificationError
-            If an interval is asked of more than 30,000 crossed effects.
+            If ``data`` is no table, or an interval is asked of more than 30,000 crossed effects.
+
+        Warns
+        -----
+        WeakDataWarning
+            If effects are asked and none of the schools was in the fit; rows dropped.
 
         References
         ----------
@@ -72,17 +88,19 @@ class ValueAddedResults(RefitMethods):
         """
         return prediction_table(self, data, effects=effects, interval=interval)
 
-    def augment(self, data: pd.DataFrame) -> pd.DataFrame:
+    def augment(self, data: object) -> pd.DataFrame:
         """Return ``data`` with ``fitted``, ``fitted_with_effects`` and ``pupil_residual``.
 
         The effects are those of the schools (slopes and outer levels included) that last, as in
         ``predict(effects="schools")``; the part of a single year is left in the residual.  Units
-        that were not in the fit get the fixed part alone.
+        that were not in the fit get the fixed part alone.  The outcome must be there; rows are
+        prepared by what the fit learnt, as for `predict`, and ``data`` may be any frame that
+        narwhals knows.
 
         Raises
         ------
-        DataError
-            If a used column is absent, has gaps, or holds a category that the fit did not see.
+        DataError, SpecificationError
+            What `predict` raises; if the outcome is absent, has gaps or is no number.
         """
         found = predicted_rows(self, data, "schools", outcome=True)
         frame = found.rows.frame

@@ -81,12 +81,6 @@ def test_a_new_year_of_an_unstructured_drift(frame):
     assert len(result.predict(later, effects="schools", interval=0.9)) == 2
 
 
-def test_standardised_outcomes_need_the_outcome(frame):
-    result = fit("score ~ ses", frame, intake=rs.Intake(standardize_by=["year"]))
-    with pytest.raises(rs.DataError, match="standardised within year"):
-        result.predict(frame.drop(columns="score"))
-
-
 def test_too_many_crossed_effects(frame, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rs.WeakDataWarning)

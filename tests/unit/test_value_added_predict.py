@@ -158,7 +158,8 @@ def test_a_new_unit_carries_the_variance_of_its_effect(pupils):
     row = pupils.head(1)
     new = row.assign(school_id="new")
     fixed = result.predict(row, effects="none", interval=0.95)
-    guest = result.predict(new, effects="schools", interval=0.95)
+    with pytest.warns(rs.WeakDataWarning, match="none of the schools"):
+        guest = result.predict(new, effects="schools", interval=0.95)
     assert guest["predicted"].iloc[0] == pytest.approx(fixed["predicted"].iloc[0], rel=1e-12)
     assert guest["std_error"].iloc[0] ** 2 == pytest.approx(
         fixed["std_error"].iloc[0] ** 2 + result.variances["persistent"], rel=1e-10
