@@ -318,7 +318,7 @@ def _with_procedures(data: pd.DataFrame, parts: FormulaColumns, column: str) -> 
     name = column if column.isidentifier() else f"`{column}`"
     if pd.api.types.is_numeric_dtype(data[column].dtype):
         name = f"C({name})"
-    return formula_columns(f"{quoted(parts.outcome)} ~ {parts.right} + {quoted(name)}")
+    return formula_columns(f"{quoted(parts.outcome)} ~ {parts.right} + {name}")
 
 
 def _design(frame: pd.DataFrame, parts: FormulaColumns) -> tuple[Floats, tuple[str, ...]]:

@@ -12,6 +12,7 @@ from resilience.i18n import Bilingual, text
 from resilience.validation import check_fraction, check_positive
 from resilience.value_added.drift import Drift, drift_of
 from resilience.value_added.sufficiency_subjects import subject_information
+from resilience.value_added.targets import has_further_parts
 from resilience.value_added.yearly import YearlyEffects, school_year_cells
 
 __all__ = ["sufficiency_table"]
@@ -58,7 +59,11 @@ def sufficiency_table(
     exact for equal variances and correlations, infinite above T; the pupils are then
     those of all T years together, :math:`\sigma_e^2A_c`.  A joint fit of several subjects
     counts pupils, not results, and finds both numbers from its own joint posterior, see
-    `resilience.value_added.sufficiency_subjects`.  Pupils are infinite where
+    `resilience.value_added.sufficiency_subjects`.  Where schools lie in municipalities, what the
+    other schools leave unknown of the municipality's effect, :math:`\tau_j^2` (from the school's
+    own conditional variance), is taken off :math:`1/A_c` first: the school's own pupils cannot tell
+    it from its effect.  Where units cross or share pupils it depends on which units the further
+    pupils come from, and both numbers are missing.  Pupils are infinite where
     :math:`\sigma_v^2 \ge 1/A_c`: the part of one year that passes alone exceeds the asked
     precision, and only years help.  Both are infinite where the equation has no solution: the
     error of the coefficients alone exceeds it, and only more schools help.
@@ -140,11 +145,15 @@ def _amounts(
             return nothing, nothing, joint.cohort
         return joint.pupils_needed(asked), joint.years_needed(asked), joint.cohort
     cohort, pupil_variance = _cohorts(results)
+    if _tied_to_others(results, drift):
+        unknown = np.full(len(critical), np.nan)
+        return unknown, unknown, cohort
     with np.errstate(divide="ignore", invalid="ignore"):
         persistent = results.variances["persistent"]
-        precision = np.maximum(critical, 0.0) / (persistent * (1.0 - critical))
-        room = 1.0 / precision - results.variances["transient"]
+        spread = persistent * (1.0 - critical) / np.maximum(critical, 0.0) - _outer(results)
+        room = spread - results.variances["transient"]
         pupils = np.where(room > 0, pupil_variance / room, np.inf)
+        precision = np.where(spread > 0, 1.0 / spread, np.inf)
         years = _years(results, drift, precision, pupil_variance / cohort)
     if drift is not None and drift.kind == "unstructured":
         # there are no more years than those of the mean: what is left is more pupils in each
@@ -152,6 +161,31 @@ def _amounts(
         in_all = T * _rounded_up(pupil_variance * precision / T)
         pupils = np.where(_rounded_up(years) > T, in_all, pupils)
     return pupils, years, cohort
+
+
+def _tied_to_others(results: YearlyEffects, drift: Drift | None) -> bool:
+    """Return whether what a school needs depends on which units its further pupils come from."""
+    errors = results.errors
+    if errors.joint_conditional is not None or (drift is not None and errors.shared):
+        return True
+    if drift is not None or errors.shared:
+        return False
+    slopes = ~results.variance_components["term"].isin(["Intercept", ""])
+    return has_further_parts(results) and not slopes.any()
+
+
+def _outer(results: YearlyEffects) -> Floats:
+    """Return per school what other schools leave unknown of the effects of its outer units."""
+    if not results.errors.shared:
+        return np.zeros(results.n_schools)
+    cells = school_year_cells(results)
+    each = 1.0 / (1.0 / cells["precision"] + results.variances["transient"])
+    own = each.groupby(cells["school_id"]).sum().reindex(results.school_effects["school_id"])
+    prior, left = results.variances["persistent"], np.maximum(results.errors.conditional, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        now = prior * left / (prior - left)  # the variance of all that is known beside the effect
+        found = now - 1.0 / own.to_numpy(dtype=float)
+    return np.where(np.isfinite(found) & (found > 1e-9 * prior), found, 0.0)
 
 
 def _standard_error(std_error: float | None, half_width: float | None, level: float) -> float:
@@ -252,6 +286,8 @@ def _reason(
         T = len(drift.years)
         each, whole = f"{pupils / T:.0f}", f"{pupils:.0f}"
         return text("drift.mean_of_years", years=T, n=values["n"], each=each, pupils=whole)
+    if np.isnan(pupils) and np.isfinite(cohort) and _tied_to_others(results, drift):
+        return text("value_added.needs_unknown")
     if not np.isfinite(years):
         unseen = np.isinf(years) and np.isfinite(cohort)
         return text("value_added.subjects_unseen" if unseen else "value_added.no_usable_year")

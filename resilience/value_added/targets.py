@@ -20,6 +20,7 @@ from resilience.value_added.yearly import YearlyEffects, school_year_cells
 
 __all__ = [
     "Target",
+    "has_further_parts",
     "predicted",
     "read_target",
     "target_table",
@@ -98,7 +99,7 @@ def target_table(
     )
     table = results.school_effects
     scale = max(float(np.sqrt(variances[0])), 1e-300)
-    whole = not _has_further_parts(results) and bool(
+    whole = not has_further_parts(results) and bool(
         np.allclose(plain.mean, table["effect"], rtol=0, atol=1e-6 * scale)
         and np.allclose(np.sqrt(plain.variance), table["conditional_sd"], rtol=0, atol=1e-6 * scale)
     )
@@ -129,10 +130,15 @@ def target_table(
     return predicted(table["school_id"], effect, (conditional, total, prior), words)
 
 
-def _has_further_parts(results: YearlyEffects) -> bool:
+def has_further_parts(results: YearlyEffects) -> bool:
     """Return whether the model has variances beside those of schools, years and pupils.
 
     Where nothing lasts in schools, their effects alone would not betray an outer level.
+
+    Parameters
+    ----------
+    results : EffectsResults
+        Any results of school effects.
     """
     parts = results.variance_components
     further = ~parts["term"].isin(["Intercept", ""]) & (parts["variance"] > 0)

@@ -54,7 +54,13 @@ def made_up(sizes, *, transient=0.0, between=BETWEEN, within=WITHIN, intercept=0
         method="ml",
         criterion=0.0,
         fixed_effects=coefficient_table(("Intercept",), np.zeros(1), np.array([[1.0]])),
-        variance_components=pd.DataFrame(),
+        variance_components=pd.DataFrame(
+            {
+                "group": ["school_id", "school_id:year", "residual"],
+                "term": ["Intercept", "Intercept", ""],
+                "variance": [between, transient, within],
+            }
+        ),
         school_effects=effects_table(
             school_id=names,
             effect=np.zeros(n_schools),
