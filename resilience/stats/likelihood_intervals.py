@@ -36,6 +36,9 @@ Floats = NDArray[np.float64]
 
 _CLOSE = 1e-6  # of the root of the rise: a millionth of a standard error of the limit
 _STEP = 1e-5  # of a difference, in standard errors
+_FARTHEST = 60.0  # standard errors: no limit of an interval is as far away
+_MOST_LOGARITHMS = 12.0  # of the residual SD over its estimate
+_WALL = 1e4  # criterion where the model cannot be evaluated
 _TINY = 1e-3  # share of an estimate that stands for zero: the profile moves by its square
 
 
@@ -189,20 +192,20 @@ class _Surface:
         return np.array(found, dtype=bool)
 
     @cached_property
-    def bounds(self) -> list[tuple[float | None, float | None]]:
-        """Bounds of x; none where x mixes the parameters."""
+    def bounds(self) -> list[tuple[float, float]]:
+        """Bounds of x; where x mixes the parameters only those of a search that went astray."""
         n = len(self.centre)
         if np.count_nonzero(self.turn - np.diag(np.diag(self.turn))):
-            return [(None, None)] * n
-        own: list[tuple[float | None, float | None]] = []
+            return [(-_FARTHEST, _FARTHEST)] * n
+        own: list[tuple[float, float]] = []
         for (low, high), middle, unit in zip(self._limits, self.centre, self.scale, strict=False):
             own.append(
                 (
-                    None if low is None else (low - middle) / unit,
-                    None if high is None else (high - middle) / unit,
+                    -_FARTHEST if low is None else (low - middle) / unit,
+                    _FARTHEST if high is None else (high - middle) / unit,
                 )
             )
-        return [*own, (None, None)]
+        return [*own, (-_FARTHEST, _FARTHEST)]
 
     def point(self, x: Floats) -> tuple[Floats, float]:
         """Return theta and sigma."""
@@ -215,9 +218,19 @@ class _Surface:
         return value, gradient @ self.turn
 
     def _at(self, at: Floats) -> tuple[float, Floats]:
-        """Return the same over (theta, log sigma)."""
+        """Return the same over (theta, log sigma); a wall where it cannot be computed."""
+        away = at - self.centre
+        wall = _WALL * (1.0 + float(away @ away)), 2.0 * _WALL * away
+        if not abs(away[-1]) < _MOST_LOGARITHMS:
+            return wall
         theta, sigma = at[:-1], float(np.exp(at[-1]))
-        f, slope, own, own_slope = self._profiled(theta)
+        try:
+            with np.errstate(all="ignore"):
+                f, slope, own, own_slope = self._profiled(theta)
+        except (ArithmeticError, ValueError, np.linalg.LinAlgError):
+            return wall
+        if not (np.isfinite(f) and np.isfinite(slope).all() and np.isfinite(own_slope).all()):
+            return wall
         m = self.criterion.denominator
         ratio = (own / sigma) ** 2
         value = f - self.least + m * (ratio - 1.0 - np.log(ratio))
@@ -243,15 +256,16 @@ class _Surface:
 
     def parameter(self, x: Floats, k: int) -> float:
         """Return one standard deviation or correlation."""
-        return float(self.criterion.natural(*self.point(x))[k])
+        with np.errstate(all="ignore"):
+            return float(self.criterion.natural(*self.point(x))[k])
 
     def rate(self, x: Floats, k: int) -> Floats:
         """Return its gradient in x; at a bound from inside, where a zero SD has a slope."""
         found = np.zeros(len(x))
         for j, (low, high) in enumerate(self.bounds):
             up, down = x.copy(), x.copy()
-            up[j] += 0.0 if high is not None and x[j] + _STEP > high else _STEP
-            down[j] -= 0.0 if low is not None and x[j] - _STEP < low else _STEP
+            up[j] += 0.0 if x[j] + _STEP > high else _STEP
+            down[j] -= 0.0 if x[j] - _STEP < low else _STEP
             rise = self.parameter(up, k) - self.parameter(down, k)
             found[j] = rise / max(up[j] - down[j], 1e-300)
         return found
@@ -261,9 +275,9 @@ class _Surface:
         """A point near the optimum at which no parameter sits on a bound."""
         found = np.zeros(len(self.centre))
         for j, (low, high) in enumerate(self.bounds):
-            if low is not None and low > -0.5:
+            if low > -0.5:
                 found[j] = low + 1.0
-            elif high is not None and high < 0.5:
+            elif high < 0.5:
                 found[j] = high - 1.0
         return found
 
@@ -290,15 +304,19 @@ class _Profile:
         best = np.inf
         ahead = self.last * ((c - self.estimate) / (self.at - self.estimate))
         for start in (ahead, surface.inside, 0.5 * (self.last + surface.inside)):
-            found = optimize.minimize(
-                surface.value,
-                start,
-                jac=True,
-                method="SLSQP",
-                bounds=surface.bounds,
-                constraints=constraint,
-                options={"ftol": max(1e-8, 1e-13 * abs(surface.least)), "maxiter": 200},
-            )
+            low, high = np.array(surface.bounds, dtype=float).T
+            try:
+                found = optimize.minimize(
+                    surface.value,
+                    np.clip(start, low, high),
+                    jac=True,
+                    method="SLSQP",
+                    bounds=surface.bounds,
+                    constraints=constraint,
+                    options={"ftol": max(1e-8, 1e-13 * abs(surface.least)), "maxiter": 200},
+                )
+            except (ArithmeticError, ValueError, np.linalg.LinAlgError):
+                continue  # a parameter that means nothing where the search has come to
             held = abs(surface.parameter(found.x, k) - c) <= 1e-6 * unit
             if held and found.fun < best:
                 best, self.at = float(found.fun), c
