@@ -111,10 +111,9 @@ def _refuse_bars(right: str, formula: str) -> None:
             opened.append((at, sign != "(" or before.isalnum() or before in ("_", ")", "]")))
         elif sign in ")]}" and opened:
             opened.pop()
-        elif sign == "|" and not any(call for _, call in opened):
-            start = opened[-1][0] if opened else 0
-            end = plain.find(")", at) + 1 if opened else 0
-            bar = right[start : end or None].strip()
+        elif sign == "|" and opened and not any(call for _, call in opened):
+            end = plain.find(")", at) + 1
+            bar = right[opened[-1][0] : end or None].strip()
             units = re.split(r"[/:+]", right[at:].lstrip("| ").split(")")[0])
             groups = [unquoted(unit.strip()) for unit in units if unit.strip()]
             shown = repr(groups[0]) if len(groups) == 1 else repr(groups)

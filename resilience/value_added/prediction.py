@@ -271,7 +271,7 @@ def _with_years(
     rho = rho if np.isfinite(rho) else 0.0
     R = rho ** np.abs(axis[:, None] - axis)
     k = rho ** np.abs(asked.astype(float)[:, None] - axis)
-    loading = np.linalg.solve(R, k.T).T
+    loading = k @ np.linalg.pinv(R, hermitian=True)  # R is singular where years never differ
     found, extra = whole.copy(), np.zeros(len(whole))
     found[np.ix_(unseen, years)] = loading
     spread = float(level.covariance[years[0], years[0]])

@@ -130,9 +130,9 @@ def by_year(results: PupilFit, at: int) -> bool:
 
 def _table(data: object) -> pd.DataFrame:
     """Return any frame as one of pandas."""
-    if not (isinstance(data, Iterable | PathLike) or callable(data)):
-        check_table(data, table="data")
     if not isinstance(data, pd.DataFrame) and narwhals_frame(data) is None:
+        if not (isinstance(data, Iterable | PathLike) or callable(data)):
+            check_table(data, table="data")
         kind = type(data).__name__
         raise SpecificationError(text("prediction.table", kind=kind))
     table = table_in_memory(data)

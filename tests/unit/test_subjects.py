@@ -265,7 +265,8 @@ def test_augment_reads_the_school_in_the_subject_of_the_row(data, joint):
         data["score"].to_numpy()
     )
     new = data.head(3).assign(school_id="S99")
-    rows = joint.augment(new)
+    with pytest.warns(rs.WeakDataWarning, match="none of the schools"):
+        rows = joint.augment(new)
     assert rows["fitted_with_effects"].tolist() == rows["fitted"].tolist()
 
 
