@@ -304,6 +304,19 @@ def design_columns(spec: ModelSpec, data: pd.DataFrame) -> Floats:
                     known=shorten(learnt["categories"], 12),
                 )
             )
+    try:
+        return _known_columns(spec, frame, changed)
+    except DataError:
+        for factor, columns in named.items():  # say of text given to a function what it is
+            kind, learnt = spec.encoder_state.get(factor, (None, {}))
+            if kind is None or "categories" in learnt or re.search(r"[=!]=|[<>'\"]", factor):
+                continue
+            check_numeric(data, sorted(columns), table="data")
+        raise
+
+
+def _known_columns(spec: ModelSpec, frame: pd.DataFrame, changed: bool) -> Floats:
+    """Return the columns; formulaic compares categories of functions where ``changed``."""
     if not changed:
         return evaluated(lambda frame: spec.get_model_matrix(frame), frame, str(spec.formula))[0]
     from formulaic.errors import DataMismatchWarning

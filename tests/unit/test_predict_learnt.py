@@ -424,7 +424,7 @@ def test_text_for_a_number_is_named_and_leaves_no_trace(pupils):
     np.testing.assert_array_equal(result.predict(pupils)["predicted"], expected)
     learnt = fit(pupils, "score ~ np.exp(ses)")
     expected = learnt.predict(pupils)["predicted"]
-    with pytest.raises(rs.DataError, match="ses"):
+    with pytest.raises(rs.DataError, match="'ses' must be numeric"):
         learnt.predict(pupils.assign(ses="3"))
     np.testing.assert_array_equal(learnt.predict(pupils)["predicted"], expected)
 
