@@ -36,6 +36,8 @@ class Convergence:
         Number of each evaluation and the criterion there.
     message : str
         What the optimiser said.
+    flat : tuple of int
+        Parameters that the criterion does not depend on at the end, alone or together.
     """
 
     converged: bool
@@ -46,6 +48,7 @@ class Convergence:
     singular: bool
     log: tuple[tuple[int, float], ...] = ()
     message: str = ""
+    flat: tuple[int, ...] = ()
 
 
 def format_table(frame: pd.DataFrame, lang: str = "en") -> pd.DataFrame:

@@ -27,7 +27,13 @@ from resilience.stats.crossed import CrossedProblem, CrossedProfile, to_columns
 from resilience.stats.crossed_products import CrossedProducts
 from resilience.stats.crossed_sparse import MEMORY_LIMIT, chosen_system
 from resilience.stats.crossproducts import CrossProducts
-from resilience.stats.mixed import LevelEffects, MixedFit, dependent_columns
+from resilience.stats.identification import LevelSize, refuse_flat
+from resilience.stats.mixed import (
+    LevelEffects,
+    MixedFit,
+    check_outcome_varies,
+    dependent_columns,
+)
 from resilience.stats.profile import (
     Method,
     criterion_in_own_units,
@@ -36,7 +42,7 @@ from resilience.stats.profile import (
     residual_contrast,
     to_own_units,
 )
-from resilience.stats.search import optimise
+from resilience.stats.search import searched
 
 __all__ = [
     "JOINT_UP_TO",
@@ -108,7 +114,12 @@ def fit_crossed(
     terms = tuple(products.columns[:-1] if fixed is None else fixed)
     problem = crossed_problem(products, terms, method, covariance or {}, memory_limit)
     _check_rank(problem, terms)
-    theta, convergence = optimise(problem)
+    theta, convergence = searched(problem)
+    sizes = [
+        LevelSize(name=f.name, n_units=len(f.labels), n_parameters=structure.n_parameters)
+        for f, structure in zip(problem.products.factors, problem.structures, strict=True)
+    ]
+    refuse_flat(convergence, sizes, problem.n_rows)
     profile = problem.profile(theta)
     working = problem.products
     plain = problem.cross
@@ -230,6 +241,7 @@ def _check_rank(problem: CrossedProblem, terms: Sequence[str]) -> None:
         raise SpecificationError(
             text("engine.collinear", columns=", ".join(repr(d) for d in dependent))
         )
+    check_outcome_varies(problem.cross)
     target = total[at, -1]
     rss = float(total[-1, -1] - target @ np.linalg.solve(gram, target)) if at else 1.0
     if rss <= 1e-11 * max(total[-1, -1], 1e-300):

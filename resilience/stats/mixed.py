@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
 
-from resilience.errors import SpecificationError
+from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
 from resilience.results import Convergence
 from resilience.stats.covariance_unstructured import Covariance, lower_factor
 from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.elimination import GroupSolves, SharedPart, shared_parts, solve_groups
+from resilience.stats.identification import LevelSize, refuse_flat, refuse_still_outcome
 from resilience.stats.profile import (
     Method,
     Problem,
@@ -31,11 +32,12 @@ from resilience.stats.profile import (
     to_own_units,
     working_units,
 )
-from resilience.stats.search import optimise
+from resilience.stats.search import searched
 
 __all__ = [
     "LevelEffects",
     "MixedFit",
+    "check_outcome_varies",
     "check_rank",
     "dependent_columns",
     "effects_at",
@@ -186,7 +188,13 @@ def fit_mixed(
         method=method,
         structures=level_structures(working, covariance or {}),
     )
-    theta, convergence = optimise(problem)
+    refuse_still_outcome(working)
+    theta, convergence = searched(problem)
+    sizes = [
+        LevelSize(name=v.name, n_units=v.n_groups, n_parameters=structure.n_parameters)
+        for v, structure in zip(working.levels, problem.structures, strict=True)
+    ]
+    refuse_flat(convergence, sizes, working.n_rows)
     profile = evaluate(problem, theta)
     return in_own_units(problem, theta, profile, convergence, terms)
 
@@ -299,10 +307,21 @@ def check_rank(cross: CrossProducts, at: tuple[int, ...], terms: Sequence[str]) 
         )
     target = cross.total[list(at), -1]
     rss = float(cross.total[-1, -1] - target @ np.linalg.solve(gram, target)) if p else 1.0
+    check_outcome_varies(cross)
     if rss <= 1e-11 * max(cross.total[-1, -1], 1e-300):
         raise SpecificationError(
             text("engine.perfect_fit", outcome=repr(cross.columns[-1]), rss=f"{rss:.3g}")
         )
+
+
+def check_outcome_varies(cross: CrossProducts) -> None:
+    """Raise a `DataError` where the outcome is the same in all rows."""
+    weight = float(cross.total[0, 0])
+    spread = float(cross.total[-1, -1] - cross.total[0, -1] ** 2 / weight)
+    rounding = weight * (1e-13 * max(1.0, abs(float(cross.centre[-1] / cross.scale[-1])))) ** 2
+    if spread <= max(1e-13 * float(cross.total[-1, -1]), rounding):
+        outcome = repr(cross.columns[-1])
+        raise DataError(text("engine.constant_outcome", outcome=outcome, n=cross.n_rows))
 
 
 def in_own_units(

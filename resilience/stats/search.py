@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
+from resilience.errors import SpecificationError
+from resilience.i18n import text
 from resilience.results import Convergence
 
-__all__ = ["ManyStarts", "Objective", "Resting", "Search", "optimise"]
+__all__ = ["ManyStarts", "Objective", "Resting", "Search", "optimise", "searched"]
 
 Floats = NDArray[np.float64]
 Bounds = Sequence[tuple[float | None, float | None]]
@@ -21,6 +23,7 @@ _AT_BOUND = 1e-8
 _NEWTON_STEPS = 8
 _STEEP = 1e-5  # gradient per thousand rows
 _NOTHING_LEFT = 1e-10  # of the criterion
+_FLAT, _LEAST_SIZE = 1e-4, 0.1  # curvature per relative change of a parameter, at least this large
 
 
 class Objective(Protocol):
@@ -227,9 +230,29 @@ def optimise(problem: Objective) -> tuple[Floats, Convergence]:
     return theta, _record(search, theta, best, message)
 
 
+def searched(problem: Objective) -> tuple[Floats, Convergence]:
+    """Return what `optimise` returns; where no likelihood exists, an error that says so.
+
+    Raises
+    ------
+    SpecificationError
+        If the criterion cannot be evaluated where the search came to.
+    """
+    try:
+        with np.errstate(all="ignore"):
+            theta, convergence = optimise(problem)
+            last = problem.criterion(theta)
+    except (ArithmeticError, np.linalg.LinAlgError) as error:
+        raise SpecificationError(text("engine.no_likelihood", reason=str(error))) from error
+    if not np.isfinite(last):
+        raise SpecificationError(text("engine.no_likelihood", reason=f"{last}"))
+    return theta, convergence
+
+
 def _record(search: Search, theta: Floats, best: float, message: str) -> Convergence:
     problem = search.problem
     gradient_norm, positive, singular, inside, left = 0.0, None, False, True, 0.0
+    flat: tuple[int, ...] = ()
     if len(theta):
         _, gradient = search.value(theta)
         lower, upper = search.limits()
@@ -241,7 +264,9 @@ def _record(search: Search, theta: Floats, best: float, message: str) -> Converg
             # differences of the gradient leave some rounding in a flat direction
             lowest = float(np.linalg.eigvalsh(hessian)[0])
             positive = lowest > -1e-9 * problem.n_rows
-            slope = gradient[search.free_entries(theta)]
+            free = search.free_entries(theta)
+            flat = _flat(hessian, theta, free)
+            slope = gradient[free]
             # what a step to the bottom would still bring
             left = 0.5 * float(slope @ np.linalg.solve(hessian, slope)) if lowest > 0 else np.inf
         singular = problem.singular(theta)
@@ -257,4 +282,16 @@ def _record(search: Search, theta: Floats, best: float, message: str) -> Converg
         singular=singular,
         log=tuple(search.log),
         message=message,
+        flat=flat,
     )
+
+
+def _flat(hessian: Floats, theta: Floats, free: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Return the parameters of directions in which the criterion is flat but for rounding."""
+    size = np.maximum(np.abs(theta[free]), _LEAST_SIZE)
+    values, vectors = np.linalg.eigh(hessian * np.outer(size, size))
+    level = np.abs(values) <= _FLAT
+    if not level.any():
+        return ()
+    share = np.abs(vectors[:, level]).max(axis=1)
+    return tuple(int(k) for k in np.flatnonzero(free)[share > 0.3])

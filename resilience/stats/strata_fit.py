@@ -26,6 +26,7 @@ from resilience.i18n import text
 from resilience.stats.covariance import Covariance
 from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.elimination_adjoint import elimination_adjoint, product_sensitivities
+from resilience.stats.identification import LevelSize, refuse_flat
 from resilience.stats.mixed import MixedFit, check_rank, in_own_units
 from resilience.stats.profile import (
     Method,
@@ -38,7 +39,7 @@ from resilience.stats.profile import (
     sensitivities,
     working_units,
 )
-from resilience.stats.search import optimise
+from resilience.stats.search import searched
 from resilience.stats.strata import StrataProducts
 
 __all__ = ["ResidualCovariance", "StrataFit", "StrataProblem", "fit_strata", "strata_problem"]
@@ -354,7 +355,10 @@ def fit_strata(
     PinheiroBates1996; BatesEtAl2015, section 3.
     """
     search = strata_problem(strata, fixed=fixed, method=method, covariance=covariance)
-    theta, convergence = optimise(search)
+    theta, convergence = searched(search)
+    levels = search.at(theta)[0].cross.levels
+    sizes = [LevelSize(name=v.name, n_units=v.n_groups, n_parameters=0) for v in levels]
+    refuse_flat(convergence, sizes, search.n_rows)
     whitened, entries, R = search.at(theta)
     terms = tuple(whitened.cross.columns[k] for k in whitened.fixed)
     fitted = in_own_units(whitened, entries, evaluate(whitened, entries), convergence, terms)

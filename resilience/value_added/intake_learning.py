@@ -392,10 +392,7 @@ def _latent(cross: CrossProducts, name: str) -> tuple[Floats, LatentNull]:
     alone, every year of a small school would be pulled to the overall mean and not to its school's.
     """
     alone = common_units(cross.subset_columns([name]))
-    levels = [
-        replace(v, labels=np.arange(v.n_groups).astype(object), name=f"level_{k}")
-        for k, v in enumerate(alone.levels)
-    ]
+    levels = [replace(v, labels=np.arange(v.n_groups).astype(object)) for v in alone.levels]
     with threadpool_limits(limits=1):
         null = fit_mixed(replace(alone, levels=tuple(levels)))
     if not any(v.covariance[0, 0] > 0.0 for v in null.levels):

@@ -225,7 +225,7 @@ def test_no_random_start_leads_below_the_optimum(layout, truth, monkeypatch):
         return theta, convergence
 
     for module in (mixed, crossed_fit, strata_fit):
-        monkeypatch.setattr(module, "optimise", watched)
+        monkeypatch.setattr(module, "searched", watched)
     seed = 100 + list(LAYOUTS).index(layout)
     method = "ml" if seed % 3 == 0 else "reml"
     fit = LAYOUTS[layout](rows(truth, seed), layout, method)
