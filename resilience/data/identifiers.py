@@ -36,8 +36,13 @@ def identified(frame: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
         if name not in frame.columns or isinstance(frame[name], pd.DataFrame):
             continue  # a missing or doubled column has a message of its own
         labels = _labels(frame[name])
-        check_one_kind([labels], level=name)
-        blank = [label for label in labels if isinstance(label, str) and not label.strip()]
+        if _all_text(labels):  # what the tables of large regions hold, chunk by chunk
+            index = pd.Index(labels)
+            blank = list(index[np.asarray(index.str.strip() == "", dtype=bool)])
+        else:
+            used = _used(frame[name], labels)
+            check_one_kind([used], level=name)
+            blank = [label for label in used if isinstance(label, str) and not label.strip()]
         if blank:
             blanked[name] = frame[name].where(~frame[name].isin(blank))
     return frame.assign(**blanked) if blanked else frame
@@ -111,14 +116,31 @@ def pupils_shown(frame: pd.DataFrame, key: Sequence[str]) -> Bilingual:
 
 
 def _labels(values: pd.Series) -> Any:
-    """Return the distinct labels of a column; of numbers the column as it is."""
+    """Return the distinct labels of a column, all categories of one; of numbers nothing."""
     kind: Any = values.dtype
     if isinstance(kind, pd.CategoricalDtype):
-        used = np.unique(values.cat.codes.to_numpy())
-        return kind.categories[used[used >= 0]]
+        return kind.categories
     if pd.api.types.is_object_dtype(kind) or pd.api.types.is_string_dtype(kind):
-        return values.unique()
+        return values.dropna().unique()
     return np.zeros(0)
+
+
+def _all_text(labels: Any) -> bool:
+    """Return whether labels are text without looking at each in Python."""
+    if len(labels) == 0:
+        return False
+    string = pd.api.types.is_string_dtype(labels.dtype) and not pd.api.types.is_object_dtype(
+        labels.dtype
+    )
+    return string or pd.api.types.infer_dtype(labels, skipna=False) == "string"
+
+
+def _used(values: pd.Series, labels: Any) -> Any:
+    """Return the labels that stand in some row: a category may be left over."""
+    if not isinstance(values.dtype, pd.CategoricalDtype):
+        return labels
+    codes = np.unique(values.cat.codes.to_numpy())
+    return labels[codes[codes >= 0]]
 
 
 def _kind(label: object) -> str:
