@@ -107,7 +107,8 @@ def read_rows(results: PupilFit, data: object, *, outcome: bool) -> PupilRows:
     frame = learnt.apply(frame, given)
     kept = frame.index.to_numpy()
     if read is not None:
-        read = replace(read, codes=read.codes[kept], shares=read.shares[kept])
+        codes = read.codes[kept]
+        read = replace(read, codes=codes, shares=_joined(codes, read.shares[kept]))
     names = [str(name) for name in results.spec.column_names]
     at = [names.index(term) for term in results.mixed.terms]  # a refit may have lost some
     X = design_columns(results.spec, frame)[:, at]
@@ -266,3 +267,14 @@ def _bare(label: object) -> object:
         return float(str(label))
     except ValueError:
         return str(label).strip()
+
+
+def _joined(codes: NDArray[np.int64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return shares with those of one unit that a row names twice in its first place."""
+    found = shares.copy()
+    for later in range(1, codes.shape[1]):
+        for first in range(later):
+            same = codes[:, first] == codes[:, later]
+            found[same, first] += found[same, later]
+            found[same, later] = 0.0
+    return found

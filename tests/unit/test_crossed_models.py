@@ -226,6 +226,19 @@ def test_ranks_take_what_schools_share_of_their_errors(pupils):
     assert np.abs(blind - by_hand).max() > 1e-3
 
 
+@pytest.mark.parametrize("school", ["S03", "new"])
+def test_one_school_named_twice_is_one_school_in_predictions(pupils, school):
+    fitted = ValueAddedModel("score ~ prior_score", members=WIDE).fit(pupils)
+    whole = pupils.head(3).assign(school_1=school, school_2=None, share_1=1.0, share_2=0.0)
+    parts = whole.assign(school_2=school, share_1=0.5, share_2=0.5)
+    for effects in ("none", "schools", "all"):
+        found = [
+            fitted.predict(rows, effects=effects, interval=0.9).drop(columns=list(whole))
+            for rows in (whole, parts)
+        ]
+        pd.testing.assert_frame_equal(*found)
+
+
 def test_results_survive_pickling(pupils):
     va = ValueAddedModel("score ~ prior_score", members=WIDE).fit(pupils)
     again = pickle.loads(pickle.dumps(va))
