@@ -226,6 +226,7 @@ def test_ranks_take_what_schools_share_of_their_errors(pupils):
     assert np.abs(blind - by_hand).max() > 1e-3
 
 
+@pytest.mark.filterwarnings("ignore:.*:resilience.errors.WeakDataWarning")  # a new school is told
 @pytest.mark.parametrize("school", ["S03", "new"])
 def test_one_school_named_twice_is_one_school_in_predictions(pupils, school):
     fitted = ValueAddedModel("score ~ prior_score", members=WIDE).fit(pupils)
