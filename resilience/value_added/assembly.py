@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from resilience.data.design import Design, formula_columns
 from resilience.errors import warn_weak_data
-from resilience.i18n import text
+from resilience.i18n import Bilingual, text
 from resilience.stats.crossproducts import ONES
 from resilience.stats.mixed import LevelEffects, MixedFit
 from resilience.stats.prediction_errors import EffectErrors
@@ -139,14 +139,7 @@ def warn_of_weakness(fitted: MixedFit, groups: list[str]) -> None:
             warn_weak_data(text("value_added.weak_groups", group=repr(name), n=len(level.labels)))
     for level in fitted.levels:
         if level.singular:
-            warn_weak_data(
-                text(
-                    "value_added.weak_variance",
-                    group=repr(level.name),
-                    variance=f"{level.covariance[0, 0]:.3g}",
-                    n=len(level.labels),
-                )
-            )
+            warn_weak_data(_singular(level))
     if not fitted.convergence.converged:
         warn_weak_data(
             text(
@@ -154,6 +147,19 @@ def warn_of_weakness(fitted: MixedFit, groups: list[str]) -> None:
                 gradient=f"{fitted.convergence.gradient_norm:.2g}",
             )
         )
+
+
+def _singular(level: LevelEffects) -> Bilingual:
+    """Say which variance of a level is zero, or that a correlation is at its end."""
+    variances = np.diag(level.covariance)
+    words = {"group": repr(level.name), "n": len(level.labels)}
+    zero = np.flatnonzero(variances <= 1e-8 * max(float(variances.max()), 1e-300))
+    if len(variances) == 1 or len(zero) == len(variances):
+        return text("value_added.weak_variance", variance=f"{variances[0]:.3g}", **words)
+    if len(zero):
+        terms = ", ".join(repr(level.terms[k]) for k in zero)
+        return text("value_added.weak_terms", terms=terms, **words)
+    return text("value_added.weak_correlation", **words)
 
 
 def quadratic(matrices: Floats, loading: Floats) -> Floats:

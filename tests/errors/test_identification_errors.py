@@ -11,6 +11,7 @@ import pytest
 import resilience as rs
 
 FORMULA = "score ~ prior_score"
+DIAGONAL = rs.Structure(covariance={"school_id": "diagonal"})
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +112,19 @@ def test_a_constant_outcome_is_called_constant(pupils, value, crossed):
     given = {} if crossed is None else {"crossed": crossed}
     with pytest.raises(rs.DataError, match="outcome 'score' is the same in all 600 rows"):
         fit(pupils.assign(score=value), **given)
+
+
+def test_a_singular_level_says_what_is_singular(pupils):
+    """In every school the same slope: its variance is at zero, that of the intercepts is not."""
+    level = pupils.copy()
+    for _, rows in pupils.groupby("school_id"):
+        x = rows["prior_score"] - rows["prior_score"].mean()
+        own = float(x @ rows["score"]) / float(x @ x)
+        level.loc[rows.index, "score"] += (0.6 - own) * x
+    with pytest.warns(rs.WeakDataWarning) as caught:
+        va = fit(level, slopes="prior_score", structure=DIAGONAL)
+    variances = va.variance_components.set_index("term")["variance"]
+    assert variances["prior_score"] == 0.0 < variances["Intercept"]
+    said = [w.message for w in caught if "'school_id'" in str(w.message)]
+    assert "the variance of 'prior_score' is zero" in str(said[0])
+    assert "остальных эффектов уровня это не касается" in said[0].localized("ru")

@@ -189,7 +189,10 @@ def test_augment_adds_slopes_and_outer_levels(pupils):
 
 def test_augment_of_unknown_schools_is_the_fixed_part(pupils, result):
     guests = pupils.head(5).assign(school_id="elsewhere")
-    augmented = result.augment(guests)
+    with pytest.warns(
+        rs.WeakDataWarning, match="none of the schools in 'school_id' was in the fit"
+    ):
+        augmented = result.augment(guests)
     np.testing.assert_array_equal(augmented["fitted"], augmented["fitted_with_effects"])
     known = result.augment(pupils.head(5))
     np.testing.assert_allclose(augmented["fitted"], known["fitted"])
@@ -288,9 +291,11 @@ def test_bands_of_other_cuts(result):
     np.testing.assert_array_equal(strict == "well_above", p >= 0.999)
     np.testing.assert_array_equal(strict == "above", (p >= 0.99) & (p < 0.999))
     np.testing.assert_array_equal(strict == "well_below", p <= 1 - 0.999)
-    for outer, inner in ((0.8, 0.9), (0.9, 0.5), (1.0, 0.8)):
+    for outer, inner in ((0.8, 0.9), (0.9, 0.5)):
         with pytest.raises(rs.SpecificationError, match="1/2 < inner ≤ outer < 1"):
             result.bands(outer=outer, inner=inner)
+    with pytest.raises(rs.SpecificationError, match=r"outer is 1.0 but must lie in \(0, 1\)"):
+        result.bands(outer=1.0, inner=0.8)
 
 
 def test_comparative_intervals_by_hand(result):
