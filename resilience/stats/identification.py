@@ -3,7 +3,8 @@
 Two levels whose units coincide, a level whose units have one row each, or effects that the fixed
 part holds already leave the criterion flat in some direction of the variances: any start would be
 returned as the estimate.  In logarithms of the standard deviations an honest fit has a curvature of
-.01 and more in every direction; a flat one shows rounding alone, below 1e-5.
+.01 and more in every direction; a flat one shows rounding alone, below 1e-5.  SDs below .05 of the
+residual one are not looked at: near zero every criterion is flat in them.
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ _AT_BOUND = 1e-8
 _NEWTON_STEPS = 8
 _STEEP = 1e-5  # gradient per thousand rows
 _NOTHING_LEFT = 1e-10  # of the criterion
-_FLAT, _LEAST_SIZE = 1e-4, 0.1  # curvature per relative change of a parameter, at least this large
+_FLAT, _LEAST_SIZE = 3e-5, 0.1  # curvature per relative change of a parameter, at least this large
+_NEAR_REST = 0.05  # relative SD
 
 
 class Objective(Protocol):
@@ -265,7 +266,7 @@ def _record(search: Search, theta: Floats, best: float, message: str) -> Converg
             lowest = float(np.linalg.eigvalsh(hessian)[0])
             positive = lowest > -1e-9 * problem.n_rows
             free = search.free_entries(theta)
-            flat = _flat(hessian, theta, free)
+            flat = _flat(hessian, theta, free, search.limits()[0])
             slope = gradient[free]
             # what a step to the bottom would still bring
             left = 0.5 * float(slope @ np.linalg.solve(hessian, slope)) if lowest > 0 else np.inf
@@ -286,12 +287,21 @@ def _record(search: Search, theta: Floats, best: float, message: str) -> Converg
     )
 
 
-def _flat(hessian: Floats, theta: Floats, free: NDArray[np.bool_]) -> tuple[int, ...]:
-    """Return the parameters of directions in which the criterion is flat but for rounding."""
-    size = np.maximum(np.abs(theta[free]), _LEAST_SIZE)
-    values, vectors = np.linalg.eigh(hessian * np.outer(size, size))
+def _flat(
+    hessian: Floats, theta: Floats, free: NDArray[np.bool_], lower: Floats
+) -> tuple[int, ...]:
+    """Return the parameters of directions in which the criterion is flat but for rounding.
+
+    An SD near zero is left out: there the criterion is flat in it whatever the data.
+    """
+    entries = theta[free]
+    seen = ~((lower[free] == 0.0) & (entries < _NEAR_REST))
+    size = np.maximum(np.abs(entries), _LEAST_SIZE)[seen]
+    if not seen.any():
+        return ()
+    values, vectors = np.linalg.eigh(hessian[np.ix_(seen, seen)] * np.outer(size, size))
     level = np.abs(values) <= _FLAT
     if not level.any():
         return ()
     share = np.abs(vectors[:, level]).max(axis=1)
-    return tuple(int(k) for k in np.flatnonzero(free)[share > 0.3])
+    return tuple(int(k) for k in np.flatnonzero(free)[seen][share > 0.3])
