@@ -48,13 +48,13 @@ _HOMES: dict[str, str] = {
     "WithinCorrelation": "value_added",
     "within_correlation": "value_added",
     "SchoolLevelModel": "value_added",
-    "Membership": "value_added.membership",
-    "PupilProducts": "value_added.pupil_products",
-    "anova": "value_added.model_tests",
-    "composite_effects": "value_added.subjects",
+    "Membership": "value_added.definitions.membership",
+    "PupilProducts": "value_added.intake.pupil_products",
+    "anova": "value_added.pupils.model_tests",
+    "composite_effects": "value_added.effects.subjects",
     "on_cluster": "data.batches.distributed",
-    "subject_covariance": "value_added.subjects",
-    "subject_effects": "value_added.subjects",
+    "subject_covariance": "value_added.effects.subjects",
+    "subject_effects": "value_added.effects.subjects",
     "Criteria": "detection",
     "detect_schools": "detection",
     "Criterion": "detection",
@@ -353,11 +353,11 @@ if TYPE_CHECKING:
         WithinCorrelation,
         within_correlation,
     )
-    from resilience.value_added.membership import Membership
-    from resilience.value_added.model_tests import anova
-    from resilience.value_added.pupil_products import PupilProducts
-    from resilience.value_added.subjects import (
+    from resilience.value_added.definitions.membership import Membership
+    from resilience.value_added.effects.subjects import (
         composite_effects,
         subject_covariance,
         subject_effects,
     )
+    from resilience.value_added.intake.pupil_products import PupilProducts
+    from resilience.value_added.pupils.model_tests import anova

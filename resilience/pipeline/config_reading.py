@@ -30,7 +30,7 @@ from resilience.pipeline.config import (
 from resilience.pipeline.config_index import read_index
 from resilience.pipeline.config_values import TomlTable, is_number, listed
 from resilience.validation import nearest_names
-from resilience.value_added.question import question_of
+from resilience.value_added.definitions.question import question_of
 
 __all__ = ["read_config"]
 

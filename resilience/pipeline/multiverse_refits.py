@@ -20,7 +20,7 @@ from resilience.value_added import (
     SchoolLevelModel,
     ValueAddedModel,
 )
-from resilience.value_added.shared_pass import SharedPass
+from resilience.value_added.pupils.shared_pass import SharedPass
 
 __all__ = ["Estimated", "Models", "Refits", "bilingual_warnings", "in_parallel", "model_levels"]
 

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from resilience.stats.prediction_errors import EffectErrors
-    from resilience.value_added.cohort_prior import (
+    from resilience.value_added.definitions.question import Question
+    from resilience.value_added.definitions.specification import Intake, Structure
+    from resilience.value_added.effects.effects_results import EffectsResults
+    from resilience.value_added.marks.ordinal import Cohort, MarkParts, OrdinalSchoolModel
+    from resilience.value_added.marks.ordinal_results import OrdinalSchoolResults
+    from resilience.value_added.means.cohort_prior import (
         CohortPrior,
         WithinCorrelation,
         within_correlation,
     )
-    from resilience.value_added.effects_results import EffectsResults
-    from resilience.value_added.means_reading import Procedures
-    from resilience.value_added.means_results import SchoolLevelResults
+    from resilience.value_added.means.means_reading import Procedures
+    from resilience.value_added.means.means_results import SchoolLevelResults
+    from resilience.value_added.means.school_level import SchoolLevelModel
     from resilience.value_added.model import ValueAddedModel
-    from resilience.value_added.ordinal import Cohort, MarkParts, OrdinalSchoolModel
-    from resilience.value_added.ordinal_results import OrdinalSchoolResults
-    from resilience.value_added.question import Question
     from resilience.value_added.results import ValueAddedResults
-    from resilience.value_added.school_level import SchoolLevelModel
-    from resilience.value_added.specification import Intake, Structure
 
 __all__ = [
     "Cohort",
@@ -47,23 +47,23 @@ __all__ = [
 ]
 
 _HOMES: dict[str, str] = {
-    "Cohort": "ordinal",
-    "CohortPrior": "cohort_prior",
+    "Cohort": "marks.ordinal",
+    "CohortPrior": "means.cohort_prior",
     "EffectErrors": "..stats.prediction_errors",
-    "EffectsResults": "effects_results",
-    "Intake": "specification",
-    "MarkParts": "ordinal",
-    "OrdinalSchoolModel": "ordinal",
-    "OrdinalSchoolResults": "ordinal_results",
-    "Procedures": "means_reading",
-    "Question": "question",
-    "SchoolLevelModel": "school_level",
-    "SchoolLevelResults": "means_results",
-    "Structure": "specification",
+    "EffectsResults": "effects.effects_results",
+    "Intake": "definitions.specification",
+    "MarkParts": "marks.ordinal",
+    "OrdinalSchoolModel": "marks.ordinal",
+    "OrdinalSchoolResults": "marks.ordinal_results",
+    "Procedures": "means.means_reading",
+    "Question": "definitions.question",
+    "SchoolLevelModel": "means.school_level",
+    "SchoolLevelResults": "means.means_results",
+    "Structure": "definitions.specification",
     "ValueAddedModel": "model",
     "ValueAddedResults": "results",
-    "WithinCorrelation": "cohort_prior",
-    "within_correlation": "cohort_prior",
+    "WithinCorrelation": "means.cohort_prior",
+    "within_correlation": "means.cohort_prior",
 }
 
 

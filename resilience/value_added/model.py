@@ -12,23 +12,23 @@ from resilience.data.design import Design, design_from_frame
 from resilience.data.design_recipe import Recipe
 from resilience.i18n import text
 from resilience.validation import check_choice, check_count
-from resilience.value_added.compare import ComparisonResults, compare_specifications
-from resilience.value_added.crossed import fit_crossed_model
-from resilience.value_added.definition import ModelDefinition
-from resilience.value_added.joint_subjects import fit_subjects
-from resilience.value_added.nested import fit_nested
-from resilience.value_added.nesting import check_keys
-from resilience.value_added.preparation import Prepared, prepare
-from resilience.value_added.results import ValueAddedResults
-from resilience.value_added.small_blocks import products_for_fit
-from resilience.value_added.sources import (
+from resilience.value_added.definitions.definition import ModelDefinition
+from resilience.value_added.definitions.nesting import check_keys
+from resilience.value_added.definitions.specification import Intake, Structure
+from resilience.value_added.fits.nested import fit_nested
+from resilience.value_added.intake.preparation import Prepared, prepare
+from resilience.value_added.intake.small_blocks import products_for_fit
+from resilience.value_added.intake.sources import (
     PupilProducts,
     check_levels,
     cross_products,
     needs_pupils,
     pupil_table,
 )
-from resilience.value_added.specification import Intake, Structure
+from resilience.value_added.pupils.compare import ComparisonResults, compare_specifications
+from resilience.value_added.pupils.crossed import fit_crossed_model
+from resilience.value_added.pupils.joint_subjects import fit_subjects
+from resilience.value_added.results import ValueAddedResults
 
 __all__ = ["ValueAddedModel"]
 
@@ -158,7 +158,7 @@ class ValueAddedModel(ModelDefinition):
         Parameters
         ----------
         source : frame, path, iterable of chunks, callable, Dask frame or Batches
-            See `resilience.value_added.sources.cross_products`.
+            See `resilience.value_added.intake.sources.cross_products`.
         keep : str, optional
             Level whose units keep their own cross-products (subsets, influence, the cluster
             bootstrap); ``"groups"`` is the innermost one.
@@ -201,7 +201,7 @@ class ValueAddedModel(ModelDefinition):
 
         See Also
         --------
-        resilience.value_added.shared_pass.SharedPass
+        resilience.value_added.pupils.shared_pass.SharedPass
         """
         return fit_nested(
             self,
@@ -222,7 +222,7 @@ class ValueAddedModel(ModelDefinition):
     ) -> ComparisonResults:
         """Fit specifications to the common complete rows of a table and set them side by side.
 
-        See `resilience.value_added.compare.compare_specifications`.
+        See `resilience.value_added.pupils.compare.compare_specifications`.
         """
         return compare_specifications(
             specs, data, ValueAddedModel.fit, method=method, random_state=random_state

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 
 from resilience.data.design_formula import formula_columns
-from resilience.value_added.effects_results import EffectsResults
-from resilience.value_added.explained_variance import explained_variance_table
-from resilience.value_added.latex import latex_table
-from resilience.value_added.prediction import Effects, predicted_rows, prediction_table
-from resilience.value_added.refits import RefitMethods
-from resilience.value_added.summaries import summary_html, summary_text
+from resilience.value_added.effects.effects_results import EffectsResults
+from resilience.value_added.effects.explained_variance import explained_variance_table
+from resilience.value_added.fits.latex import latex_table
+from resilience.value_added.fits.prediction import Effects, predicted_rows, prediction_table
+from resilience.value_added.fits.refits import RefitMethods
+from resilience.value_added.fits.summaries import summary_html, summary_text
 
 if TYPE_CHECKING:
     pass
@@ -114,7 +114,7 @@ class ValueAddedResults(RefitMethods):
     def explained_variance(self) -> pd.DataFrame:
         """Return R² under every definition that applies, and the reason where one does not.
 
-        See `resilience.value_added.explained_variance` for the formulas.
+        See `resilience.value_added.effects.explained_variance` for the formulas.
 
         Returns
         -------

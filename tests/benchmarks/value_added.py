@@ -279,7 +279,7 @@ def measure_second(case: Case, file: Path) -> dict[str, Any]:
     """Time a second specification from the cross-products that the first one was made of."""
     import resilience as rs
     from resilience.stats.mixed import fit_mixed
-    from resilience.value_added.shared_pass import SharedPass
+    from resilience.value_added.pupils.shared_pass import SharedPass
 
     model = rs.ValueAddedModel(FORMULA, **case.specification)
     other = "score ~ prior_score + ses + x1 + x2"

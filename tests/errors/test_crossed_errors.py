@@ -11,9 +11,9 @@ from resilience.stats.crossed_fit import fit_crossed
 from resilience.stats.crossed_products import CrossedFactor, CrossedProducts
 from resilience.stats.crossed_sparse import check_memory
 from resilience.stats.prediction_errors import EffectErrors
-from resilience.value_added.membership import Membership
+from resilience.value_added.definitions.membership import Membership
+from resilience.value_added.definitions.specification import Intake, Structure
 from resilience.value_added.model import ValueAddedModel
-from resilience.value_added.specification import Intake, Structure
 
 WIDE = Membership(unit=["school_1", "school_2"], weight=["share_1", "share_2"])
 LONG = Membership(unit="school_id", weight="share")

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from resilience.errors import DataError, SpecificationError, WeakDataWarning
-from resilience.value_added.ordinal import Cohort, MarkParts, OrdinalSchoolModel
+from resilience.value_added.marks.ordinal import Cohort, MarkParts, OrdinalSchoolModel
 
 MARKS = ["n_2", "n_3", "n_4", "n_5"]
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import resilience as rs
-from resilience.value_added.model_tests import anova
+from resilience.value_added.pupils.model_tests import anova
 
 
 @pytest.fixture(scope="module")

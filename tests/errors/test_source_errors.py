@@ -19,7 +19,7 @@ from resilience.data.batches.opening import open_source
 from resilience.data.design import Level
 from resilience.data.design_batches import design_from_batches
 from resilience.errors import DataError, SpecificationError
-from resilience.value_added.sources import cross_products, learn_pupils
+from resilience.value_added.intake.sources import cross_products, learn_pupils
 
 MODEL = rs.ValueAddedModel("score ~ prior_score + ses", group="school_id")
 BY_SEX = rs.ValueAddedModel("score ~ prior_score + sex", group="school_id")

@@ -8,12 +8,12 @@ import pytest
 
 import resilience as rs
 from resilience.errors import DataError, SpecificationError
-from resilience.value_added.shared_pass import SharedPass
-from resilience.value_added.subjects import (
+from resilience.value_added.effects.subjects import (
     composite_effects,
     subject_covariance,
     subject_effects,
 )
+from resilience.value_added.pupils.shared_pass import SharedPass
 
 FORMULA = "score ~ C(subject) * prior_score"
 

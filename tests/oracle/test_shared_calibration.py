@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 import resilience as rs
-from resilience.value_added.preparation import prepare
-from resilience.value_added.shared_pass import SharedPass
+from resilience.value_added.intake.preparation import prepare
+from resilience.value_added.pupils.shared_pass import SharedPass
 
 # the same arithmetic on the same rows; only the units of the working columns are found twice
 SAME = 1e-8

@@ -16,8 +16,8 @@ import resilience as rs
 from resilience.data.design import Level, design_from_frame
 from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.mixed import fit_mixed
-from resilience.value_added.calibration_error import with_calibration_error
-from resilience.value_added.preparation import prepare
+from resilience.value_added.intake.calibration_error import with_calibration_error
+from resilience.value_added.intake.preparation import prepare
 
 Z90 = 1.6448536
 

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from resilience.value_added.ordinal import Cohort, MarkParts, OrdinalSchoolModel
-from resilience.value_added.school_level import Procedures, SchoolLevelModel
+from resilience.value_added.marks.ordinal import Cohort, MarkParts, OrdinalSchoolModel
+from resilience.value_added.means.school_level import Procedures, SchoolLevelModel
 
 N_REGIONS, N_SCHOOLS, N_YEARS, N_PROCEDURES = 16, 120, 3, 2
 SD = {"school": 0.30, "year": 0.15, "procedure": 0.20}

@@ -11,7 +11,7 @@ from scipy import stats
 
 import resilience as rs
 from resilience.columns import column_names
-from resilience.value_added.model_tests import anova, n_parameters
+from resilience.value_added.pupils.model_tests import anova, n_parameters
 
 FORMULA = "normexam ~ standLRT + sex + type"
 

@@ -14,7 +14,7 @@ import resilience as rs
 from resilience.reporting.draft import Draft
 from resilience.reporting.model_words import term_words
 from resilience.reporting.random_parts import level_of, random_parts
-from resilience.value_added.membership import Membership
+from resilience.value_added.definitions.membership import Membership
 
 FORMULA = "score ~ prior_score + ses"
 

@@ -11,9 +11,9 @@ from scipy import stats
 
 import resilience as rs
 from resilience.columns import column_names
-from resilience.value_added import compare as comparing
-from resilience.value_added.membership import Membership
-from resilience.value_added.model_tests import n_parameters
+from resilience.value_added.definitions.membership import Membership
+from resilience.value_added.pupils import compare as comparing
+from resilience.value_added.pupils.model_tests import n_parameters
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +197,8 @@ def test_the_second_specification_reads_no_row(result, pupils, monkeypatch):
     def counted(cls, *arguments, **options):
         shared = original(cls, *arguments, **options)
         monkeypatch.setattr(
-            "resilience.value_added.shared_pass._entry", lambda *_: pytest.fail("a row was read")
+            "resilience.value_added.pupils.shared_pass._entry",
+            lambda *_: pytest.fail("a row was read"),
         )
         calls.append(len(shared.models))
         return shared

@@ -8,7 +8,7 @@ import pytest
 
 import resilience as rs
 from resilience.stats.shrinkage import reliability
-from resilience.value_added.preparation import composition_mean, prepare
+from resilience.value_added.intake.preparation import composition_mean, prepare
 
 TINY = pd.DataFrame(
     {

@@ -10,9 +10,9 @@ import pytest
 from scipy.stats import norm
 
 from resilience.stats.crossed_products import CrossedProducts
-from resilience.value_added.membership import Membership
+from resilience.value_added.definitions.membership import Membership
+from resilience.value_added.definitions.specification import Intake, Structure
 from resilience.value_added.model import ValueAddedModel
-from resilience.value_added.specification import Intake, Structure
 
 WIDE = Membership(unit=["school_1", "school_2"], weight=["share_1", "share_2"])
 LONG = Membership(unit="school_id", weight="share", name="school")

@@ -17,7 +17,7 @@ from resilience.i18n import Bilingual
 from resilience.results import Convergence
 from resilience.stats.prediction_errors import EffectErrors
 from resilience.value_added import EffectsResults
-from resilience.value_added.effects import coefficient_table, effects_table
+from resilience.value_added.effects.effects_table import coefficient_table, effects_table
 
 # Exam data of London: variances of the specification (detection, section 5)
 BETWEEN, WITHIN = 0.09213, 0.56573

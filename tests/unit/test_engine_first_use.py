@@ -8,7 +8,7 @@ import pytest
 
 import resilience as rs
 from resilience.errors import DataError
-from resilience.value_added.membership import Membership
+from resilience.value_added.definitions.membership import Membership
 
 MEMBERS = Membership(unit=["school_1", "school_2"], weight=["w1", "w2"])
 MODEL = rs.ValueAddedModel("score ~ prior_score", members=MEMBERS)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import resilience as rs
-from resilience.value_added.latex import escaped
+from resilience.value_added.fits.latex import escaped
 
 
 @pytest.fixture(scope="module")

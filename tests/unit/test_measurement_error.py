@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 import resilience as rs
-from resilience.value_added.measurement_error import reliability_by_column
-from resilience.value_added.preparation import prepare
+from resilience.value_added.intake.measurement_error import reliability_by_column
+from resilience.value_added.intake.preparation import prepare
 
 
 def region(seed=0, n_schools=40, size=12):

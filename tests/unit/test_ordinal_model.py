@@ -9,7 +9,7 @@ from scipy import stats
 
 from resilience.errors import WeakDataWarning
 from resilience.stats.ordinal_cells import mark_information, mark_probabilities
-from resilience.value_added.ordinal import Cohort, MarkParts, OrdinalSchoolModel
+from resilience.value_added.marks.ordinal import Cohort, MarkParts, OrdinalSchoolModel
 
 MARKS = ["n_2", "n_3", "n_4", "n_5"]
 CUTS = np.array([-1.2, 0.1, 1.1])

@@ -11,8 +11,8 @@ import pytest
 
 import resilience as rs
 from resilience.stats.regression_calibration import calibrate
-from resilience.value_added.cell_places import cell_places
-from resilience.value_added.preparation import composition_mean
+from resilience.value_added.intake.cell_places import cell_places
+from resilience.value_added.intake.preparation import composition_mean
 
 # The two sides are the same sums in another order.
 SAME = {"rtol": 0, "atol": 1e-9}

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import resilience as rs
-from resilience.value_added.question import describe_data, infer_question, question_of
+from resilience.value_added.definitions.question import describe_data, infer_question, question_of
 
 
 @pytest.mark.parametrize(

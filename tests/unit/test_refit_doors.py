@@ -11,8 +11,8 @@ import pytest
 
 import resilience as rs
 from resilience.data.batches.opening import open_source
-from resilience.value_added import small_blocks
-from resilience.value_added.bootstrap import part_of_name
+from resilience.value_added.effects.bootstrap import part_of_name
+from resilience.value_added.intake import small_blocks
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,9 @@ from resilience.columns import column_names
 from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.likelihood_intervals import profile_intervals
 from resilience.stats.natural_criteria import natural_criterion
-from resilience.value_added.bootstrap import bootstrap_results, part_of_name
-from resilience.value_added.influence import EVERYONE_UP_TO
-from resilience.value_added.refits import RefitMethods
+from resilience.value_added.effects.bootstrap import bootstrap_results, part_of_name
+from resilience.value_added.effects.influence import EVERYONE_UP_TO
+from resilience.value_added.fits.refits import RefitMethods
 
 
 def pupils(seed: int = 0) -> pd.DataFrame:

@@ -27,8 +27,8 @@ from resilience.value_added import (
     SchoolLevelResults,
     ValueAddedResults,
 )
-from resilience.value_added.fitted import PupilFit
-from resilience.value_added.refits import RefitMethods
+from resilience.value_added.fits.fitted import PupilFit
+from resilience.value_added.fits.refits import RefitMethods
 
 CYRILLIC = re.compile("[А-Яа-яЁё]{3}")
 # Names made of the user's own: a rule's id, an intake column whose school mean was asked for, a

@@ -23,8 +23,8 @@ from resilience.data.design_batches import design_from_batches, design_from_parq
 from resilience.stats import accumulator_cells
 from resilience.stats.accumulator import Accumulator, merge_products
 from resilience.stats.crossproducts import CrossProducts
-from resilience.value_added.pupil_products import PupilProducts
-from resilience.value_added.sources import collect_products, cross_products, learn_pupils
+from resilience.value_added.intake.pupil_products import PupilProducts
+from resilience.value_added.intake.sources import collect_products, cross_products, learn_pupils
 
 # sums of thousands of terms in another order differ by some units of the last place; entries that
 # cancel are compared to the largest of their matrix

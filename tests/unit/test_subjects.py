@@ -10,12 +10,12 @@ import pytest
 
 import resilience as rs
 from resilience.errors import SpecificationError, WeakDataWarning
-from resilience.value_added.preparation import composition_mean
-from resilience.value_added.subjects import (
+from resilience.value_added.effects.subjects import (
     composite_effects,
     subject_covariance,
     subject_effects,
 )
+from resilience.value_added.intake.preparation import composition_mean
 
 SUBJECTS = ["maths", "reading", "science"]
 EFFECTS = np.array([[0.30, 0.10, 0.05], [0.10, 0.25, 0.04], [0.05, 0.04, 0.35]])

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 import resilience as rs
-from resilience.value_added.subjects import equal_weights, subject_loadings
-from resilience.value_added.sufficiency_subjects import subject_information
+from resilience.value_added.effects.subjects import equal_weights, subject_loadings
+from resilience.value_added.effects.sufficiency_subjects import subject_information
 
 FORMULA = "score ~ C(subject) * prior_score"
 

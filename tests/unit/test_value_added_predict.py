@@ -11,7 +11,7 @@ import pytest
 
 import resilience as rs
 from resilience.columns import column_names
-from resilience.value_added.membership import Membership
+from resilience.value_added.definitions.membership import Membership
 
 Z95 = 1.959963984540054
 

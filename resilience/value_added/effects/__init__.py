@@ -1,0 +1,1 @@
+"""What is said of effects: tables, ranks, pairs, sufficiency, bootstrap, influence."""

@@ -1,0 +1,1 @@
+"""From a fit of the engine to results: assembly, refits, prediction, summaries."""

@@ -1,0 +1,1 @@
+"""From a table or chunks to prepared rows: gaps, scales, composition, errors of the prior."""

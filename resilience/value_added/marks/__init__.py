@@ -1,0 +1,1 @@
+"""Value added from counts of marks."""

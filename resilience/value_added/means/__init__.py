@@ -1,0 +1,1 @@
+"""Value added from school means."""

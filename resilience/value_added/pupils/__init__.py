@@ -1,0 +1,1 @@
+"""The kinds of models of pupils beside the nested one, their comparison and tests."""

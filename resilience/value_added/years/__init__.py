@@ -1,0 +1,1 @@
+"""Effects of years: yearly residuals, targets, forecasts, schools that change."""
