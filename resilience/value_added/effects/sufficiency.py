@@ -62,8 +62,8 @@ def sufficiency_table(
     `resilience.value_added.effects.sufficiency_subjects`.  Where schools lie in municipalities,
     what the other schools leave unknown of the municipality's effect, :math:`\tau_j^2` (from the
     school's own conditional variance), is taken off :math:`1/A_c` first: the school's own pupils
-    cannot tell it from its effect.  Where units cross or share pupils it depends on which units the further
-    pupils come from, and both numbers are missing.  Pupils are infinite where
+    cannot tell it from its effect.  Where units cross or share pupils it depends on which units the
+    further pupils come from, and both numbers are missing.  Pupils are infinite where
     :math:`\sigma_v^2 \ge 1/A_c`: the part of one year that passes alone exceeds the asked
     precision, and only years help.  Both are infinite where the equation has no solution: the
     error of the coefficients alone exceeds it, and only more schools help.
