@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from scipy.stats import norm
 
@@ -259,3 +260,20 @@ def test_results_survive_pickling(pupils):
 )
 def test_the_name_of_a_membership(membership, name):
     assert membership.level == name
+
+
+def test_categories_that_nobody_ordered_stand_in_the_order_of_their_values(pupils):
+    """Polars keeps text as categories in the order of the rows: it must not choose the baseline."""
+    model = ValueAddedModel("score ~ prior_score + sex", crossed=["primary_id", "school_1"])
+    table = pupils.assign(sex=np.where(np.arange(len(pupils)) % 3, "M", "F"))
+    table = table.sort_values("sex", ascending=False, ignore_index=True)
+    plain = model.fit(table)
+    foreign = pl.from_pandas(table.drop(columns=["school_2"])).with_columns(
+        pl.col("sex").cast(pl.Categorical), pl.col("primary_id").cast(pl.Categorical)
+    )
+    found = model.fit(foreign)
+    assert list(found.fixed_effects["term"]) == list(plain.fixed_effects["term"])
+    assert "sex[T.M]" in set(found.fixed_effects["term"])
+    np.testing.assert_allclose(
+        found.fixed_effects["estimate"], plain.fixed_effects["estimate"], **SAME
+    )

@@ -30,6 +30,7 @@ from resilience.value_added.definitions.specification import Intake, Structure
 from resilience.value_added.intake.intake_learning import GapStep
 from resilience.value_added.intake.intake_preparation import IntakePreparation
 from resilience.value_added.intake.pupil_products import PupilProducts, described
+from resilience.value_added.intake.tables_in_memory import pandas_table
 
 if TYPE_CHECKING:
     from resilience.value_added.definitions.definition import ModelDefinition
@@ -275,7 +276,7 @@ def pupil_table(model: ModelDefinition, source: Any) -> pd.DataFrame:
     if isinstance(source, pd.DataFrame):
         return source
     try:
-        frame: Any = nw.from_native(source)
+        frame = nw.from_native(source)
     except TypeError:
         if isinstance(source, dict) or not isinstance(source, Iterable | PathLike | PupilProducts):
             check_table(source, table="data")
@@ -283,6 +284,4 @@ def pupil_table(model: ModelDefinition, source: Any) -> pd.DataFrame:
         raise SpecificationError(
             text("sources.needs_memory", argument=needs_pupils(model), source=kind)
         ) from None
-    eager = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
-    table: pd.DataFrame = eager.to_pandas()
-    return table
+    return pandas_table(frame)

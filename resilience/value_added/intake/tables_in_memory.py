@@ -15,7 +15,7 @@ from resilience.i18n import text
 from resilience.validation import check_table
 from resilience.value_added.intake.pupil_products import PupilProducts
 
-__all__ = ["table_in_memory"]
+__all__ = ["pandas_table", "table_in_memory"]
 
 
 def table_in_memory(source: object) -> pd.DataFrame:
@@ -43,6 +43,17 @@ def table_in_memory(source: object) -> pd.DataFrame:
     frame = narwhals_frame(source)
     if frame is None:
         raise _refusal(source)
+    return pandas_table(frame)
+
+
+def pandas_table(frame: Any) -> pd.DataFrame:
+    """Return a frame of narwhals as one of pandas; undeclared categories become plain values.
+
+    Parameters
+    ----------
+    frame : narwhals.DataFrame or LazyFrame
+        A lazy one is collected.
+    """
     import narwhals as nw
 
     eager = frame.collect() if isinstance(frame, nw.LazyFrame) else frame
