@@ -72,6 +72,8 @@ def test_ar1_shows_what_lasts_and_the_correlation_of_neighbouring_years(fits):
     assert years["variance"] == pytest.approx(va.variances["transient"])
     assert table.loc["school_id", "variance"] == pytest.approx(va.variances["persistent"])
     assert va.mixed.levels[1].parameters["correlation"] == years["correlation"]
+    intervals = va.variance_intervals()
+    assert list(intervals["term"]) == ["Intercept", "ar1", "ar1", ""]
 
 
 def test_unstructured_shows_every_correlation_of_two_years(fits):

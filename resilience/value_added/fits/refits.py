@@ -198,7 +198,8 @@ class RefitMethods(PupilFit):
             ).table
             found = found[found["component"] != "coefficient"]
             kept = ["group", "term", "component", "estimate", "conf_low", "conf_high"]
-            return found[kept].assign(interval_method=method).reset_index(drop=True)
+            table = found[kept].assign(interval_method=method).reset_index(drop=True)
+            return _with_terms(table, self.variance_components)
         found_limits = profile_intervals(natural_criterion(self.cross, self.mixed), level=level)
         named = _subject_parts(self)
         parts = [named.get((one.group, one.name), part_of_name(one.name)) for one in found_limits]
@@ -215,7 +216,8 @@ class RefitMethods(PupilFit):
             words = text("refits.lost_limits", parameters="; ".join(lost))
             warn_weak_data(words)
         names = ["group", "term", "component", "estimate", "conf_low", "conf_high"]
-        return pd.DataFrame(rows, columns=[*names, "interval_method"])
+        table = pd.DataFrame(rows, columns=[*names, "interval_method"])
+        return _with_terms(table, self.variance_components)
 
     def influence(self, units: Sequence[object] | None = None) -> InfluenceResults:
         """Leave schools out one at a time and say what each of them moves.
@@ -306,6 +308,13 @@ def _described(products: CrossProducts) -> str:
     """Return the columns and levels of cross-products in words."""
     levels = "; ".join(f"{v.name} ({v.n_groups})" for v in products.levels)
     return f"{', '.join(products.columns)} | {levels}"
+
+
+def _with_terms(table: pd.DataFrame, parts: pd.DataFrame) -> pd.DataFrame:
+    """Return intervals whose rows of a whole level name its one term, as AR(1) years do."""
+    alone = parts[~parts["group"].duplicated(keep=False)].set_index("group")["term"]
+    blank = table["term"].eq("") & table["group"].isin(alone.index)
+    return table.assign(term=table["term"].mask(blank, table["group"].map(alone)))
 
 
 def nested_products(results: PupilFit) -> CrossProducts:
