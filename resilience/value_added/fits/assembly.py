@@ -69,7 +69,8 @@ def assemble(
         Seed of the draws behind the rank intervals.
     """
     groups, intake = model.groups, model.intake or Intake()
-    at, fitted = len(groups) - 1, with_calibration_error(fitted, design, prepared)
+    weights = model.structure.weights if model.structure else None
+    at, fitted = len(groups) - 1, with_calibration_error(fitted, design, prepared, weights)
     school = fitted.levels[at]
     loading = loading_of(design, at)
     effect = school.modes @ loading

@@ -9,8 +9,9 @@ of the observed priors.  To first order the coefficients move by
 and :math:`\hat\theta`, a function of the covariates, is uncorrelated with the outcome's residuals,
 so that the two parts of the covariance add up.  The variance of the move comes from leaving out one
 of up to 30 sets of schools at a time (a jackknife: Wolter2007); nothing is fitted anew.  In the
-projection V is that of a random intercept of schools with the fit's variances.  A fit to some of
-the calibrated rows (years of a shared pass) moves with the moments of all of them.
+projection V is that of a random intercept of schools with the fit's variances and, where rows have
+precision weights :math:`w`, the residual variances :math:`\sigma_e^2/w`.  A fit to some of the
+calibrated rows (years of a shared pass) moves with the moments of all of them.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ _SETS_OF_MANY = 20  # above a quarter of a million rows
 _MANY = 250_000
 
 
-def with_calibration_error(fitted: Fit, design: Design, prepared: Prepared) -> Fit:
+def with_calibration_error(
+    fitted: Fit, design: Design, prepared: Prepared, weights: str | None = None
+) -> Fit:
     """Return the fit with the error of the calibration in all covariances of its coefficients.
 
     Parameters
@@ -48,6 +51,8 @@ def with_calibration_error(fitted: Fit, design: Design, prepared: Prepared) -> F
     prepared : Prepared
         The rows behind it (the columns that the design reads will do); without a calibration, or
         without rows, the fit is returned as it is.
+    weights : str, optional
+        Column of precision weights in those rows.
 
     References
     ----------
@@ -56,7 +61,7 @@ def with_calibration_error(fitted: Fit, design: Design, prepared: Prepared) -> F
     calibration = prepared.calibration
     if calibration is None or prepared.data.empty:
         return fitted
-    added = _moved_coefficients(fitted, design, prepared, calibration)
+    added = _moved_coefficients(fitted, design, prepared, calibration, weights)
     covariance = fitted.beta_covariance + added
     root = np.linalg.cholesky(covariance)
     levels = []
@@ -68,7 +73,11 @@ def with_calibration_error(fitted: Fit, design: Design, prepared: Prepared) -> F
 
 
 def _moved_coefficients(
-    fitted: MixedFit, design: Design, prepared: Prepared, calibration: Calibration
+    fitted: MixedFit,
+    design: Design,
+    prepared: Prepared,
+    calibration: Calibration,
+    weights: str | None,
 ) -> Floats:
     """Return the jackknife covariance of the coefficients' move, shape (p, p)."""
     frame, names = prepared.data, [str(name) for name in design.spec.column_names]
@@ -84,7 +93,9 @@ def _moved_coefficients(
             for s in (step, -step)
         )
         slopes[name] = (up - down) / (2.0 * step)
-    project = _projection(fitted, design_columns(design.spec, frame)[:, at], schools[used])
+    precision = np.ones(len(frame)) if weights is None else frame[weights].to_numpy(dtype=float)
+    X = design_columns(design.spec, frame)[:, at]
+    project = _projection(fitted, X, schools[used], precision)
     n_sets = min(int(schools.max()) + 1, _SETS if len(frame) <= _MANY else _SETS_OF_MANY)
     moves = []
     for k in range(n_sets):
@@ -98,11 +109,14 @@ def _of_rows(columns: dict[str, Floats], used: slice | NDArray[np.bool_]) -> dic
     return {name: values[used] for name, values in columns.items()}
 
 
-def _projection(fitted: MixedFit, X: Floats, schools: NDArray[np.int64]) -> Floats:
+def _projection(
+    fitted: MixedFit, X: Floats, schools: NDArray[np.int64], precision: Floats
+) -> Floats:
     """Return (X'V⁻¹X)⁻¹X'V⁻¹ for random intercepts of schools, shape (p, n)."""
-    size = np.bincount(schools).astype(float)
+    total = np.bincount(schools, precision)
     between = sum(float(np.diag(v.covariance)[0]) for v in fitted.levels)
-    share = between / (fitted.residual_variance + size * between)
-    sums = np.column_stack([np.bincount(schools, column) for column in X.T])
-    weighted = X - (share[:, None] * sums)[schools]
+    share = between / (fitted.residual_variance + total * between)
+    rows = precision[:, None] * X
+    sums = np.column_stack([np.bincount(schools, column) for column in rows.T])
+    weighted = rows - precision[:, None] * (share[:, None] * sums)[schools]
     return np.asarray(np.linalg.solve(X.T @ weighted, weighted.T), dtype=np.float64)

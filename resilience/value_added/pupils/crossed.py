@@ -183,7 +183,7 @@ def fit_crossed_model(
     warn_of_weakness(fitted, [level.name for level in levels])
     return crossed_results(
         model,
-        with_calibration_error(fitted, design, prepared),
+        with_calibration_error(fitted, design, prepared, structure.weights),
         products,
         design,
         prepared,

@@ -334,7 +334,8 @@ def _entry(
     # rows are kept where errors of calibrated priors will be asked of them, and no other columns
     kept = prepared.data.iloc[:0]
     if prepared.calibration is not None:
-        kept = prepared.data[list(parts.variables)]
+        weights = [structure.weights] if structure.weights else []
+        kept = prepared.data[list(dict.fromkeys([*parts.variables, *weights]))]
     return _Entry(
         prepared=replace(prepared, data=kept),
         spec=spec,
