@@ -60,7 +60,8 @@ class LevelRows:
     units : ndarray of shape (n_rows, n_members)
         Positions of the units, -1 for one that was not in the fit.
     shares : ndarray of shape (n_rows, n_members)
-        Shares of membership; ones where a row belongs to one unit.
+        Shares of membership; ones where a row belongs to one unit.  Where factors cross, any
+        weights of the units.
     """
 
     weights: Floats
@@ -115,9 +116,23 @@ def nested_row_variances(
 
 
 def crossed_row_variances(
-    products: CrossedProducts, fitted: MixedFit, X: Floats, rows: Sequence[LevelRows]
+    products: CrossedProducts,
+    fitted: MixedFit,
+    X: Floats,
+    rows: Sequence[LevelRows],
+    *,
+    coefficients: bool = True,
 ) -> Floats:
     """Return the same where factors cross; levels in the order of the factors.
+
+    Parameters
+    ----------
+    products : CrossedProducts
+        What the fit was made of.
+    fitted, X, rows
+        As in `nested_row_variances`.
+    coefficients : bool
+        Whether the error of the coefficients counts.
 
     Raises
     ------
@@ -150,7 +165,9 @@ def crossed_row_variances(
         solved = solver.solve(right)
         variance[part] += np.einsum("ri,ri->i", right, solved)
         moved[part] -= solved.T @ Z_to_columns[:, at]
-    return np.asarray(fitted.residual_variance * (variance + _quadratic(gram, moved)))
+    if coefficients:
+        variance = variance + _quadratic(gram, moved)
+    return np.asarray(fitted.residual_variance * variance)
 
 
 def _relative(fitted: MixedFit, back: Sequence[Floats]) -> list[Floats]:
@@ -217,7 +234,7 @@ def _own(factor: FactorProducts) -> sparse.csr_array:
 
 def _placed(row: LevelRows, factor: FactorProducts, values: Floats) -> sparse.csr_array:
     """Return the rows' weights in the places of the units they belong to."""
-    i, m = np.nonzero((row.units >= 0) & (row.shares > 0))
+    i, m = np.nonzero((row.units >= 0) & (row.shares != 0))
     q = len(factor.columns)
     entries = row.shares[i, m][:, None] * values[i]
     where = row.units[i, m][:, None] * q + np.arange(q)

@@ -296,7 +296,8 @@ def test_a_model_without_years_predicts_nothing(fits):
 
 
 @pytest.mark.parametrize("name", ["slopes", "municipalities"])
-def test_what_yearly_residuals_do_not_hold_is_refused(fits, name):
+def test_what_yearly_residuals_do_not_hold_has_no_other_correlation(fits, name):
+    """Slopes and outer levels have targets of their own years, but only those of the fit's ρ."""
     result = fits[name]
     table = result.school_effects
     lasting, coming = result.predict_effects(), result.predict_effects("next_year")
@@ -305,9 +306,10 @@ def test_what_yearly_residuals_do_not_hold_is_refused(fits, name):
     transient = result.variances["transient"]
     np.testing.assert_allclose(coming["std_error"] ** 2, table["std_error"] ** 2 + transient)
     assert (coming["prmse"] < lasting["prmse"]).all()
-    for target, rho in (("last_year", 0.0), ({2022: 1.0}, 0.0), ("persistent", 0.5)):
+    assert (result.predict_effects("last_year")["prmse"] > coming["prmse"]).all()
+    for target in ("persistent", "last_year", {2022: 1.0}):
         with pytest.raises(rs.SpecificationError, match="slopes, outer levels or procedures"):
-            result.predict_effects(target, lag_correlation=rho)
+            result.predict_effects(target, lag_correlation=0.5)
 
 
 @pytest.mark.parametrize("name", ["years", "means"])
@@ -390,7 +392,11 @@ def test_an_outer_level_is_not_overlooked_where_nothing_lasts_in_schools(levels)
         warnings.simplefilter("ignore", rs.WeakDataWarning)
         va = rs.ValueAddedModel("y ~ x", time="year", **levels).fit(pupils)
     assert va.variances["persistent"] == 0.0
-    for target in ("last_year", {2020: -1.0, 2021: 1.0}):
-        with pytest.raises(rs.SpecificationError, match="outer levels"):
-            va.predict_effects(target)
+    # the years of one school apart from its town, of which they share the rest
+    last, change = va.predict_effects("last_year"), va.predict_effects({2020: -1.0, 2021: 1.0})
+    assert (last["mse"] < va.variances["transient"]).all()
+    rows = va.school_years.pivot(index="school_id", columns="year", values="residual")
+    assert np.corrcoef(change["effect"], rows[2021] - rows[2020])[0, 1] > 0.99
+    means = rows[2021].groupby(rows.index // 4).mean()
+    assert abs(np.corrcoef(means, last["effect"].groupby(rows.index // 4).mean())[0, 1]) < 0.99
     assert (va.predict_effects("next_year")["effect"] == 0.0).all()

@@ -29,7 +29,7 @@ from resilience.data.design import Level
 from resilience.errors import SpecificationError
 from resilience.i18n import text
 from resilience.stats.covariance import Covariance
-from resilience.stats.crossproducts import CrossProducts
+from resilience.stats.crossproducts import ONES, CrossProducts
 from resilience.stats.joined_levels import joined_effects
 from resilience.stats.mixed import LevelEffects, MixedFit
 from resilience.stats.states import YearTarget
@@ -65,12 +65,16 @@ class TargetMoments:
         Prediction and its variance without and with the error of the coefficients.
     prior : float
         Variance of the target among schools.
+    leverage : ndarray of shape (n_schools, p), optional
+        The predictions move by minus its product with a move of the coefficients; None where the
+        model does not hand it over.
     """
 
     mean: Floats
     conditional: Floats
     total: Floats
     prior: float
+    leverage: Floats | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -161,7 +165,19 @@ class Drift:
             conditional=known,
             total=known + np.einsum("jp,jp->j", half, half),
             prior=float(loading @ effects.covariance @ loading) + extra,
+            leverage=np.einsum("jap,a->jp", effects.leverage, loading),
         )
+
+    def year_covariance(self) -> Floats:
+        """Return the covariance of a school's effects in the years of the data, shape (T, T)."""
+        _, years = self._loadings()
+        return np.asarray(years @ self._effects.covariance @ years.T)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether schools have no slopes and no level outside them."""
+        lasting = [t for t in self.fitted.levels[self.at].terms if t not in self.years]
+        return self.at == 0 and all(term == ONES for term in lasting)
 
     @cached_property
     def _effects(self) -> LevelEffects:

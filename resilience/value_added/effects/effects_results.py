@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.results import Convergence, Results
+from resilience.stats.mixed import MixedFit
 from resilience.stats.prediction_errors import EffectErrors
 from resilience.stats.ranking import bands, comparative_multiplier
 from resilience.validation import check_fraction
@@ -24,6 +25,7 @@ from resilience.value_added.effects.comparisons import (
     pair_table,
     rank_table,
 )
+from resilience.value_added.effects.random_effects import level_loading
 from resilience.value_added.effects.sufficiency import sufficiency_table
 from resilience.value_added.years.targets import Target, target_table
 
@@ -286,9 +288,27 @@ class EffectsResults(Results):
         Returns
         -------
         DataFrame
-            ``school_id effect conditional_sd std_error reliability prmse target``.
+            ``school_id effect conditional_sd std_error mse reliability prmse target``.
         """
         return target_table(self, target, lag_correlation=lag_correlation)
+
+    def loading(self, at: int) -> NDArray[np.float64]:
+        """Return where the effect of a level is read among its terms: at the average pupil.
+
+        Parameters
+        ----------
+        at : int
+            Position of the level in the engine's fit.
+
+        Raises
+        ------
+        SpecificationError
+            For results without such a fit (means and counts of marks).
+        """
+        fitted = getattr(self, "mixed", None)
+        if not isinstance(fitted, MixedFit):
+            raise SpecificationError(text("forecast.no_levels", kind=type(self).__name__))
+        return level_loading(fitted, at, getattr(self, "slope_means", {}))
 
     def tidy(self) -> pd.DataFrame:
         """Return the fixed effects, one row per term."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,7 @@ from resilience.value_added.effects.effects_results import EffectsResults
 from resilience.value_added.effects.effects_table import coefficient_table, effects_table
 from resilience.value_added.means.means_estimates import MeansEstimates, VarianceRow
 from resilience.value_added.means.means_reading import MeansTable
+from resilience.value_added.means.means_years import MeansYears
 
 __all__ = ["SchoolLevelResults", "results_of"]
 
@@ -44,6 +46,9 @@ class SchoolLevelResults(EffectsResults):
     outer_effects : DataFrame
         ``group unit_id effect std_error``: effects of the level outside the school; empty without
         it.
+    year_posterior : MeansYears or None
+        For effects of single years where yearly residuals do not hold all (procedures, an outer
+        level); None without years and with cohort priors.
     """
 
     pupil_sd: float
@@ -51,6 +56,11 @@ class SchoolLevelResults(EffectsResults):
     within_correlation: float
     procedure_effects: pd.DataFrame
     outer_effects: pd.DataFrame
+    year_posterior: MeansYears | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain Python objects, without the posterior of the years."""
+        return {k: v for k, v in super().to_dict().items() if k != "year_posterior"}
 
     def glance(self) -> pd.DataFrame:
         """Return the common row, ``pupil_sd``, ``n_means`` and ``within_correlation`` added."""
@@ -77,6 +87,7 @@ def results_of(
     correlation: float,
     question: Question,
     cohorts: NDArray[np.int64] | None = None,
+    years: MeansYears | None = None,
     random_state: int,
 ) -> SchoolLevelResults:
     """Put a fit into tables.
@@ -99,6 +110,8 @@ def results_of(
         Since when the school's part is counted.
     cohorts : ndarray of shape (n_rows,), int, optional
         Rows of one school and year with one code hold the same pupils, who count once.
+    years : MeansYears, optional
+        Posterior of the years.
     random_state : int
         Seed of the rank intervals.
     """
@@ -129,6 +142,7 @@ def results_of(
         within_correlation=correlation,
         procedure_effects=estimates.procedures,
         outer_effects=_outer_table(table, estimates, groups[0]),
+        year_posterior=years,
     )
 
 

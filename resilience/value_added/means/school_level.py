@@ -41,6 +41,7 @@ from resilience.value_added.means.means_reading import (
     sampling_variances,
 )
 from resilience.value_added.means.means_results import SchoolLevelResults, results_of
+from resilience.value_added.means.means_years import MeansYears
 
 __all__ = ["SchoolLevelModel", "SchoolLevelResults"]
 
@@ -309,6 +310,7 @@ class SchoolLevelModel:
             correlation=correlation,
             question=Question("since_entry"),
             cohorts=cohorts if self.n is not None else None,
+            years=None if self.time is None else MeansYears(fit=fit, parts=parts),
             random_state=seed,
         )
 

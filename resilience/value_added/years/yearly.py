@@ -50,6 +50,13 @@ class YearlyEffects(Protocol):
     def n_schools(self) -> int:
         """Number of schools."""
 
+    @property
+    def group(self) -> str:
+        """School column."""
+
+    def loading(self, at: int) -> Floats:
+        """Where the effect of a level of the engine's fit is read among its terms."""
+
 
 def school_year_cells(results: YearlyEffects) -> pd.DataFrame:
     """Return ``school_id [year] residual precision n_pupils``, one row per school and year.
