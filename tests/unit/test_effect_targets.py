@@ -395,7 +395,7 @@ def test_an_outer_level_is_not_overlooked_where_nothing_lasts_in_schools(levels)
     # the years of one school apart from its town, of which they share the rest
     last, change = va.predict_effects("last_year"), va.predict_effects({2020: -1.0, 2021: 1.0})
     assert (last["mse"] < va.variances["transient"]).all()
-    rows = va.school_years.pivot(index="school_id", columns="year", values="residual")
+    rows = va.school_years.pivot_table(index="school_id", columns="year", values="residual")
     assert np.corrcoef(change["effect"], rows[2021] - rows[2020])[0, 1] > 0.99
     means = rows[2021].groupby(rows.index // 4).mean()
     assert abs(np.corrcoef(means, last["effect"].groupby(rows.index // 4).mean())[0, 1]) < 0.99

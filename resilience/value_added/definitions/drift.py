@@ -38,7 +38,7 @@ from resilience.value_added.definitions.drift_identification import (
     warn_of_separation,
 )
 from resilience.value_added.definitions.specification import Structure
-from resilience.value_added.years.yearly import YearlyEffects
+from resilience.value_added.definitions.yearly_effects import YearlyEffects
 
 __all__ = [
     "Drift",

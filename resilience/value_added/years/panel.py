@@ -15,9 +15,11 @@ from resilience.value_added.years.yearly import YearlyEffects, school_year_cells
 
 __all__ = [
     "YearPanel",
+    "check_lag",
     "has_further_parts",
     "held_by_residuals",
     "panel_design",
+    "whole_numbers",
     "year_labels",
     "year_numbers",
     "year_panel",
@@ -48,6 +50,18 @@ class YearPanel:
     n_pupils: Floats
     years: Floats
     labels: NDArray[np.object_]
+
+
+def check_lag(lag_correlation: float) -> None:
+    """Raise a `DataError` unless a correlation of neighbouring years lies in [0, 1)."""
+    if not 0 <= lag_correlation < 1:
+        raise DataError(text("decisions.lag", value=lag_correlation))
+
+
+def whole_numbers(values: Floats) -> NDArray[np.int64] | Floats:
+    """Return numbers of pupils as integers unless shares of pupils count."""
+    rounded = np.round(values)
+    return rounded.astype(np.int64) if np.array_equal(rounded, values) else values
 
 
 def year_numbers(labels: NDArray[np.object_]) -> Floats:
