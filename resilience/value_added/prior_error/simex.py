@@ -1,0 +1,343 @@
+"""SIMEX for value added: the second opinion on errors of the prior."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from resilience.data.design import formula_columns
+from resilience.errors import SpecificationError, warn_weak_data
+from resilience.i18n import text
+from resilience.stats.profile import Method
+from resilience.stats.simex import (
+    MULTIPLIERS,
+    Curve,
+    Extrapolation,
+    extrapolate,
+    quadratic_curve,
+    rational_curve,
+    simex_covariance,
+    simulation_errors,
+)
+from resilience.validation import (
+    check_choice,
+    check_count,
+    check_instance,
+    check_jobs,
+)
+from resilience.value_added.definitions.definition import ModelDefinition
+from resilience.value_added.definitions.specification import Intake, Structure
+from resilience.value_added.effects.effects_table import coefficient_table
+from resilience.value_added.intake.measurement_error import reliability_by_column
+from resilience.value_added.intake.sources import pupil_table
+from resilience.value_added.prior_error.contaminated import contaminated, prepared_twice
+from resilience.value_added.prior_error.effects import effects_of_coefficients
+from resilience.value_added.prior_error.reliabilities import reliability_table
+from resilience.value_added.prior_error.simex_results import SimexResults, Variance
+from resilience.value_added.prior_error.simulation import (
+    Simulated,
+    jackknife_covariance,
+    simulate_errors,
+)
+
+__all__ = ["simex", "with_reliability"]
+
+Floats = NDArray[np.float64]
+Reliability = float | str | Mapping[str, float | str]
+
+_FEWEST = 10  # pseudo data sets per multiplier
+_GRID = np.round(np.linspace(-1.0, 2.0, 61), 2)  # where curves are written down
+_NOISY = 0.2  # of a standard error
+
+
+def simex(
+    model: ModelDefinition,
+    pupils: object,
+    *,
+    reliability: Reliability | None = None,
+    n_simulations: int = 50,
+    extrapolation: Extrapolation = "rational",
+    variance: Variance = "jackknife",
+    method: Method = "reml",
+    n_jobs: int = 1,
+    random_state: int = 0,
+) -> SimexResults:
+    r"""Simulate what coefficients and school effects would be without errors of the prior.
+
+    The naive model is fitted to pseudo data sets whose prior has errors of
+    :math:`1 + \zeta = 1.5, 2, 2.5, 3` times the known variance (added at random, the school
+    compositions of the prior formed anew); curves through the mean coefficients are continued to
+    :math:`\zeta = -1`, no errors.  Unlike regression calibration it does not assume how true scores
+    are distributed; both should agree.
+
+    Parameters
+    ----------
+    model : ValueAddedModel
+        With nested levels (``group``, ``time``, slopes, drift).
+    pupils : frame of any library that narwhals knows
+        The rows of the fit.
+    reliability : float, str or mapping of {column: float or str}, optional
+        As `Intake.prior_reliability`, which it replaces; by default that of the model.
+    n_simulations : int
+        Pseudo data sets per multiplier, at least 10; drawn in pairs of opposite errors, an odd
+        number is rounded up.
+    extrapolation : {"rational", "quadratic"}
+        Family of the curves.  The rational one, exact for one prior, gives way to the quadratic
+        where it misbehaves, and the table says so; the quadratic one corrects too little where
+        reliability is low.
+    variance : {"jackknife", "simulation"}
+        ``jackknife``: leave out up to 30 sets of schools, everything done anew without each.
+        ``simulation``: Stefanski and Cook's, quicker, but short where schools are small, because it
+        takes the shrinkage of latent compositions as known.
+    method : {"reml", "ml"}
+        Criterion of the fits.
+    n_jobs : int
+        Processes, or workers of the joblib backend that the caller chose; the result is the same
+        for every number.
+    random_state : int
+        Seed.
+
+    Returns
+    -------
+    SimexResults
+        With 95 % intervals.
+
+    Raises
+    ------
+    SpecificationError
+        If no reliability is given, none is below 1, or the model has units that cross, memberships
+        or several subjects; for a setting out of its range.
+    DataError
+        For pupils or error variances that cannot be used; if half of the pseudo data sets have no
+        estimates.
+
+    Warns
+    -----
+    WeakDataWarning
+        If the draws leave more than a fifth of a standard error unknown.
+
+    References
+    ----------
+    CookStefanski1994; StefanskiCook1995; CarrollEtAl2006, chapter 5.
+
+    Examples
+    --------
+    >>> import resilience as rs
+    >>> exam = rs.load_dataset("london_exam")
+    >>> model = rs.ValueAddedModel("normexam ~ standLRT", group="school_id",
+    ...                            intake=rs.Intake(prior=["standLRT"]))
+    >>> found = rs.simex(model, exam.pupils, reliability=0.85)
+    >>> [round(v, 2) for v in found.fixed_effects["estimate"]]
+    [0.0, 0.67]
+    """
+    check_instance(
+        model, ModelDefinition, argument="model", example="simex(ValueAddedModel(...), pupils)"
+    )
+    check_count(n_simulations, argument="n_simulations", least=_FEWEST)
+    check_choice(extrapolation, ("rational", "quadratic"), argument="extrapolation")
+    check_choice(variance, ("jackknife", "simulation"), argument="variance")
+    check_choice(method, ("reml", "ml"), argument="method")
+    check_count(random_state, argument="random_state", least=0)
+    check_jobs(n_jobs)
+    model = with_reliability(model, reliability)
+    settings = _Settings(
+        n_pairs=(n_simulations + 1) // 2,
+        extrapolation=extrapolation,
+        variance=variance,
+        method=method,
+        n_jobs=n_jobs,
+        random_state=random_state,
+    )
+    return _estimated(model, pupil_table(model, pupils), settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Settings:
+    """How the simulation is made."""
+
+    n_pairs: int
+    extrapolation: Extrapolation
+    variance: Variance
+    method: Method
+    n_jobs: int
+    random_state: int
+    level: float = 0.95
+
+
+def with_reliability(model: ModelDefinition, reliability: Reliability | None) -> ModelDefinition:
+    """Return the model with a reliability.
+
+    Raises
+    ------
+    SpecificationError
+        If there is none, or the model has no nested levels alone.
+    """
+    intake, structure = model.intake or Intake(), model.structure or Structure()
+    if reliability is not None:
+        intake = replace(intake, prior_reliability=reliability)
+    if intake.prior_reliability is None:
+        raise SpecificationError(text("simex.no_reliability"))
+    argument = "Structure.outcome_group" if structure.outcome_group is not None else None
+    argument = "members" if model.members is not None else argument
+    argument = "crossed" if model.crossed is not None else argument
+    if argument is not None:
+        raise SpecificationError(text("simex.nested_only", argument=argument))
+    return replace(model, intake=intake)
+
+
+def _estimated(model: ModelDefinition, data: pd.DataFrame, settings: _Settings) -> SimexResults:
+    """Simulate, extrapolate and set up the tables."""
+    naive, _, calibration = prepared_twice(model, data)
+    source = contaminated(model, naive, calibration)
+    first, second = np.random.SeedSequence(settings.random_state).spawn(2)
+    found = simulate_errors(
+        source,
+        model,
+        method=settings.method,
+        n_pairs=settings.n_pairs,
+        n_jobs=settings.n_jobs,
+        seed=first,
+    )
+    terms = source.design.terms
+    curves = [
+        extrapolate(
+            MULTIPLIERS, means, kind=settings.extrapolation, error=float(found.errors[-1, k])
+        )
+        for k, means in enumerate(found.means.T)
+    ]
+    beta = np.array([curve.value for curve in curves])
+    weights = np.array([curve.weights for curve in curves])
+    n_sets = 0
+    if settings.variance == "jackknife":
+        covariance, n_sets = jackknife_covariance(
+            source, found, weights, n_jobs=settings.n_jobs, seed=second
+        )
+    else:
+        covariance = simex_covariance(MULTIPLIERS, found.own, found.between)
+    noise = simulation_errors(found.pairs, weights)
+    table = _coefficients(terms, beta, covariance, settings.level, n_sets)
+    rationals = [_rational(found, k) for k in range(len(terms))]
+    asked = settings.extrapolation
+    table["extrapolation"] = pd.Series([c.kind for c in curves], dtype=object)
+    table["simulation_error"] = noise
+    table["reason"] = pd.Series(
+        [_reason(r) if asked == "rational" else "" for r in rationals], dtype=object
+    )
+    _warn_of_noise(table)
+    effects, components = effects_of_coefficients(
+        model,
+        source.design,
+        beta=beta,
+        covariance=covariance,
+        method=settings.method,
+        level=settings.level,
+        random_state=settings.random_state,
+    )
+    variables = formula_columns(model.formula).variables
+    given = reliability_by_column(model.intake or Intake(), variables)
+    return SimexResults(
+        fixed_effects=table,
+        naive=coefficient_table(
+            terms, found.naive.beta, found.naive.beta_covariance, level=settings.level
+        ),
+        extrapolations=_extrapolations(terms, found, rationals),
+        curve=_curve_table(terms, found, rationals),
+        school_effects=effects,
+        variance_components=components,
+        reliabilities=reliability_table(calibration, given),
+        group=model.groups[-1],
+        extrapolation=asked,
+        variance=settings.variance,
+        n_simulations=2 * len(found.pairs),
+        n_sets=n_sets,
+        reasons=found.reasons,
+        level=settings.level,
+    )
+
+
+def _coefficients(
+    terms: tuple[str, ...], beta: Floats, covariance: Floats, level: float, n_sets: int
+) -> pd.DataFrame:
+    """Return the table of coefficients, by Student's t where sets of schools gave the variance."""
+    table = coefficient_table(terms, beta, covariance, level=level)
+    if n_sets:
+        law = stats.t(n_sets - 1)
+        half = float(law.ppf(0.5 + level / 2.0)) * table["std_error"]
+        table["p_value"] = 2.0 * law.sf(table["statistic"].abs())
+        table["conf_low"], table["conf_high"] = beta - half, beta + half
+    return table
+
+
+def _rational(found: Simulated, k: int) -> Curve:
+    return rational_curve(MULTIPLIERS, found.means[:, k], float(found.errors[-1, k]))
+
+
+def _reason(curve: Curve) -> object:
+    """Return in words why a rational curve was not taken; nothing where it was."""
+    return text(f"simex.reason_{curve.reason}") if curve.reason else ""
+
+
+def _warn_of_noise(table: pd.DataFrame) -> None:
+    """Warn where more draws would still move an estimate by much."""
+    share = (table["simulation_error"] / table["std_error"]).fillna(0.0)
+    if float(share.max()) > _NOISY:
+        term = str(table["term"].iloc[int(share.to_numpy().argmax())])
+        warn_weak_data(text("simex.noisy", term=repr(term), share=f"{100 * share.max():.0f}"))
+
+
+def _extrapolations(
+    terms: tuple[str, ...], found: Simulated, rationals: list[Curve]
+) -> pd.DataFrame:
+    """Return both curves of every term in a row each."""
+    rows = []
+    for k, (term, rational) in enumerate(zip(terms, rationals, strict=True)):
+        for curve in (rational, quadratic_curve(MULTIPLIERS, found.means[:, k])):
+            noise = simulation_errors(found.pairs[:, :, [k]], curve.weights[None])
+            rows.append(
+                {
+                    "term": term,
+                    "extrapolation": curve.kind,
+                    "estimate": curve.value,
+                    "simulation_error": float(noise[0]),
+                    "pole": -curve.parameters[2] if curve.kind == "rational" else np.nan,
+                    "reason": _reason(curve),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _curve_table(terms: tuple[str, ...], found: Simulated, rationals: list[Curve]) -> pd.DataFrame:
+    """Return the simulated means and points of the curves."""
+    parts = []
+    for k, (term, rational) in enumerate(zip(terms, rationals, strict=True)):
+        parts.append(
+            pd.DataFrame(
+                {
+                    "term": term,
+                    "error_multiplier": np.array(MULTIPLIERS),
+                    "extrapolation": "simulated",
+                    "estimate": found.means[:, k],
+                    "simulation_error": found.errors[:, k],
+                }
+            )
+        )
+        curves = [quadratic_curve(MULTIPLIERS, found.means[:, k])]
+        curves += [rational] if not rational.reason else []
+        for curve in curves:
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "term": term,
+                        "error_multiplier": _GRID,
+                        "extrapolation": curve.kind,
+                        "estimate": curve.at(_GRID),
+                        "simulation_error": np.nan,
+                    }
+                )
+            )
+    return pd.concat(parts, ignore_index=True)
