@@ -16,6 +16,7 @@ from resilience.value_added.definitions.definition import ModelDefinition
 from resilience.value_added.definitions.nesting import check_keys
 from resilience.value_added.definitions.specification import Intake, Structure
 from resilience.value_added.fits.nested import fit_nested
+from resilience.value_added.gaps.fitting import fit_imputed
 from resilience.value_added.intake.preparation import Prepared, prepare
 from resilience.value_added.intake.small_blocks import products_for_fit
 from resilience.value_added.intake.sources import (
@@ -122,6 +123,10 @@ class ValueAddedModel(ModelDefinition):
             check_count(random_state, argument="random_state", least=0)
         if needs_pupils(self):
             data = pupils = pupil_table(self, data)
+            if (self.intake or Intake()).missing == "impute":
+                return fit_imputed(
+                    self, pupils, ValueAddedModel.fit, method=method, random_state=random_state
+                )
             if self.crossed is not None or self.members is not None:
                 return fit_crossed_model(self, pupils, method=method, random_state=random_state)
             if self.structure is not None and self.structure.outcome_group is not None:

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 
 from resilience.data.design_formula import formula_columns
+from resilience.errors import SpecificationError
+from resilience.i18n import text
 from resilience.value_added.effects.effects_results import EffectsResults
 from resilience.value_added.effects.explained_variance import explained_variance_table
 from resilience.value_added.fits.latex import latex_table
 from resilience.value_added.fits.prediction import Effects, predicted_rows, prediction_table
 from resilience.value_added.fits.refits import RefitMethods
 from resilience.value_added.fits.summaries import summary_html, summary_text
+from resilience.value_added.intake.gap_report import MissingResults
 
 if TYPE_CHECKING:
     pass
@@ -110,6 +113,20 @@ class ValueAddedResults(RefitMethods):
             fitted_with_effects=found.mean,
             pupil_residual=outcome - found.mean,
         )
+
+    @property
+    def missing(self) -> MissingResults:
+        """Who had gaps: by column, by school, and how those pupils differ from the others.
+
+        Raises
+        ------
+        SpecificationError
+            For fits of sources that are not held in memory.
+        """
+        found = None if self.learnt is None else self.learnt.missing
+        if found is None:
+            raise SpecificationError(text("imputation.no_report"))
+        return found
 
     def explained_variance(self) -> pd.DataFrame:
         """Return R² under every definition that applies, and the reason where one does not.

@@ -360,10 +360,10 @@ CASES = {
         "median",
     ),
     "unknown way with gaps": (
-        lambda: rs.Intake(missing="impute"),
+        lambda: rs.Intake(missing="guess"),
         rs.SpecificationError,
-        ["Intake.missing is 'impute'", "'raise', 'drop', 'indicator'"],
-        "impute",
+        ["Intake.missing is 'guess'", "'raise', 'drop', 'indicator'"],
+        "guess",
     ),
     "composition of text": (
         lambda: fit(intake=rs.Intake(composition={"sex": "latent"})),

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
-from typing import Literal
+from typing import Literal, get_args
 
 from resilience.data.design_formula import unquoted
 from resilience.errors import SpecificationError
 from resilience.i18n import text
 from resilience.stats.covariance import COVARIANCES, Covariance
-from resilience.validation import check_choice, check_mapping, check_names
+from resilience.validation import check_choice, check_count, check_mapping, check_names
 from resilience.value_added.definitions.question import Question, question_of
 
 __all__ = ["Composition", "Intake", "Missing", "Structure"]
 
 Composition = Literal["latent", "mean", "leave_one_out"]
-Missing = Literal["raise", "drop", "indicator"]
+Missing = Literal["raise", "drop", "indicator", "impute"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +37,14 @@ class Intake:
         pupils, to mean 0 and SD 1.
     prior : sequence of str
         Columns standardised together with the outcome.
-    missing : {"raise", "drop", "indicator"}
+    missing : {"raise", "drop", "indicator", "impute"}
         What to do with rows whose used columns have gaps: refuse, drop with a warning that counts
-        them, or fill numeric covariates with their mean and add a ``<column>_missing`` indicator.
+        them, fill numeric covariates with their mean and add a ``<column>_missing`` indicator, or
+        fit the model to several completed data sets and pool the fits by Rubin's rules (a table in
+        memory and nested levels; see ``resilience.value_added.gaps``).
         A missing outcome or identifier is never filled.
+    n_imputations : int
+        Completed data sets of ``missing="impute"``, at least 2.
     prior_reliability : float, str or mapping of {column: float or str}, optional
         Share of the observed variance of the prior that is true, in (0, 1], or the name of a column
         of error variances (squared CSEM, in the units of the table); a number or a name stands for
@@ -58,6 +62,7 @@ class Intake:
     standardize_by: Sequence[str] = ()
     prior: Sequence[str] = ("prior_score",)
     missing: Missing = "raise"
+    n_imputations: int = 20
     question: Question | str | None = None
     prior_reliability: float | str | Mapping[str, float | str] | None = None
 
@@ -74,7 +79,8 @@ class Intake:
             given = getattr(self, field_name)
             names = check_names(given, argument=f"Intake.{field_name}", example=example)
             object.__setattr__(self, field_name, tuple(map(unquoted, names)))
-        check_choice(self.missing, ("raise", "drop", "indicator"), argument="Intake.missing")
+        check_choice(self.missing, get_args(Missing), argument="Intake.missing")
+        check_count(self.n_imputations, argument="Intake.n_imputations", least=2)
         if self.question is not None:
             question_of(self.question)
         for name, how in self.composition.items():

@@ -17,6 +17,7 @@ from resilience.errors import DataError
 from resilience.i18n import text
 from resilience.validation import check_numeric, shorten
 from resilience.value_added.intake.cell_places import cell_places, row_cells
+from resilience.value_added.intake.gap_report import MissingResults
 from resilience.value_added.intake.intake_learning import CellValues
 from resilience.value_added.intake.intake_preparation import IntakePreparation, add_column
 from resilience.value_added.intake.learnt_calibration import LearntCalibration
@@ -40,12 +41,15 @@ class LearntIntake:
         Column of the subjects.
     calibration : LearntCalibration or None
         What priors measured with error rest on.
+    missing : MissingResults or None
+        Who had gaps; None where the rows were not held in memory.
     """
 
     plan: IntakePreparation
     by_subject: Mapping[object, CellValues] = field(default_factory=dict)
     subject: str | None = None
     calibration: LearntCalibration | None = None
+    missing: MissingResults | None = None
 
     @property
     def complete(self) -> bool:

@@ -13,10 +13,11 @@ from resilience.data.batches.chunk import Chunk, Place
 from resilience.data.design import FormulaColumns, check_rows, formula_columns
 from resilience.data.design_formula import quoted
 from resilience.data.identifiers import identified
-from resilience.errors import DataError, warn_weak_data
+from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import text
 from resilience.validation import check_columns, check_not_empty, check_numeric
 from resilience.value_added.definitions.specification import Composition, Intake
+from resilience.value_added.intake.gap_report import gap_report
 from resilience.value_added.intake.intake_learning import CellStep, composition_values
 from resilience.value_added.intake.intake_preparation import IntakePreparation
 from resilience.value_added.intake.learnt_intake import LearntIntake
@@ -82,6 +83,12 @@ def prepare(
     check_numeric(data, [parts.outcome], table="data")
     frame = identified(data, [*groups, *([time] if time else []), *extra]).copy()
     cells = [groups[-1], *([time] if time else [])]
+    if intake.missing == "impute":
+        raise SpecificationError(text("imputation.only_fit"))
+    covariates = list(dict.fromkeys([*parts.variables, *intake.composition]))
+    missing = gap_report(
+        frame, covariates, group=groups[-1], handling=intake.missing, compared=[parts.outcome]
+    )
     frame, n_dropped, means = _gaps(frame, parts.variables, [parts.outcome, *keys], intake, groups)
     added = [f"{name}_missing" for name in means]
     plan = IntakePreparation(parts=parts, intake=intake, cells=tuple(cells), keys=tuple(keys))
@@ -104,7 +111,7 @@ def prepare(
         added=tuple(added),
         n_dropped=n_dropped,
         calibration=calibration,
-        learnt=LearntIntake(plan=plan.with_means(means), calibration=learnt),
+        learnt=LearntIntake(plan=plan.with_means(means), calibration=learnt, missing=missing),
     )
 
 

@@ -254,6 +254,8 @@ def needs_pupils(model: ModelDefinition) -> str | None:
         return "Structure.outcome_group"
     if intake.prior_reliability is not None:
         return "Intake.prior_reliability"
+    if intake.missing == "impute":
+        return 'Intake(missing="impute")'
     return None
 
 
