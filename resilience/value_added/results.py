@@ -17,6 +17,11 @@ from resilience.value_added.fits.prediction import Effects, predicted_rows, pred
 from resilience.value_added.fits.refits import RefitMethods
 from resilience.value_added.fits.summaries import summary_html, summary_text
 from resilience.value_added.intake.gap_report import MissingResults
+from resilience.value_added.prior_error.prior_error import (
+    PriorErrorResults,
+    prior_error_results,
+)
+from resilience.value_added.prior_error.simex import Reliability
 
 if TYPE_CHECKING:
     pass
@@ -127,6 +132,53 @@ class ValueAddedResults(RefitMethods):
         if found is None:
             raise SpecificationError(text("imputation.no_report"))
         return found
+
+    def prior_error(
+        self,
+        pupils: object,
+        *,
+        reliability: Reliability | None = None,
+        n_simulations: int = 50,
+        n_jobs: int = 1,
+        random_state: int = 0,
+    ) -> PriorErrorResults:
+        """Show what errors of the prior do: naive, calibrated and SIMEX side by side.
+
+        Parameters
+        ----------
+        pupils : frame of any library that narwhals knows
+            The rows of the fit: results hold no pupils.
+        reliability : float, str or mapping of {column: float or str}, optional
+            As `Intake.prior_reliability`; by default that of the fit.
+        n_simulations, n_jobs, random_state
+            As in `resilience.value_added.prior_error.simex.simex`.
+
+        Returns
+        -------
+        PriorErrorResults
+            ``coefficients``, ``phantom``, ``school_effects``, ``changed``, ``reliabilities``.
+
+        Raises
+        ------
+        DataError
+            If the rows are not those of the fit, or their errors cannot be used.
+        SpecificationError
+            If no reliability is given, none is below 1, or the model has units that cross,
+            memberships or several subjects.
+
+        References
+        ----------
+        CarrollEtAl2006, chapters 4 and 5; CookStefanski1994.
+        """
+        return prior_error_results(
+            self,
+            pupils,
+            into=ValueAddedResults,
+            reliability=reliability,
+            n_simulations=n_simulations,
+            n_jobs=n_jobs,
+            random_state=random_state,
+        )
 
     def explained_variance(self) -> pd.DataFrame:
         """Return R² under every definition that applies, and the reason where one does not.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from resilience.data.design import formula_columns
 from resilience.errors import SpecificationError, warn_weak_data
@@ -266,9 +266,9 @@ def _coefficients(
     """Return the table of coefficients, by Student's t where sets of schools gave the variance."""
     table = coefficient_table(terms, beta, covariance, level=level)
     if n_sets:
-        law = stats.t(n_sets - 1)
-        half = float(law.ppf(0.5 + level / 2.0)) * table["std_error"]
-        table["p_value"] = 2.0 * law.sf(table["statistic"].abs())
+        df = n_sets - 1.0
+        half = float(special.stdtrit(df, 0.5 + level / 2.0)) * table["std_error"]
+        table["p_value"] = 2.0 * special.stdtr(df, -table["statistic"].abs().to_numpy())
         table["conf_low"], table["conf_high"] = beta - half, beta + half
     return table
 
