@@ -60,8 +60,8 @@ def check_lag(lag_correlation: float) -> None:
 
 def whole_numbers(values: Floats) -> NDArray[np.int64] | Floats:
     """Return numbers of pupils as integers unless shares of pupils count."""
-    rounded = np.round(values)
-    return rounded.astype(np.int64) if np.array_equal(rounded, values) else values
+    whole = np.isfinite(values).all() and np.array_equal(np.round(values), values)
+    return values.astype(np.int64) if whole else values
 
 
 def year_numbers(labels: NDArray[np.object_]) -> Floats:
