@@ -7,23 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy import special
 
 from resilience.data.design import formula_columns
 from resilience.errors import SpecificationError, warn_weak_data
 from resilience.i18n import text
 from resilience.stats.profile import Method
-from resilience.stats.simex import (
-    MULTIPLIERS,
-    Curve,
-    Extrapolation,
-    extrapolate,
-    quadratic_curve,
-    rational_curve,
-    simex_covariance,
-    simulation_errors,
-)
+from resilience.stats.simex import MULTIPLIERS, Extrapolation, simex_covariance
 from resilience.validation import (
     check_choice,
     check_count,
@@ -39,19 +28,19 @@ from resilience.value_added.prior_error.contaminated import contaminated, prepar
 from resilience.value_added.prior_error.effects import effects_of_coefficients
 from resilience.value_added.prior_error.reliabilities import reliability_table
 from resilience.value_added.prior_error.simex_results import SimexResults, Variance
-from resilience.value_added.prior_error.simulation import (
-    Simulated,
-    jackknife_covariance,
-    simulate_errors,
+from resilience.value_added.prior_error.simex_tables import (
+    coefficients,
+    curve_table,
+    curves_of,
+    extrapolation_table,
 )
+from resilience.value_added.prior_error.simulation import jackknife_covariance, simulate_errors
 
 __all__ = ["simex", "with_reliability"]
 
-Floats = NDArray[np.float64]
 Reliability = float | str | Mapping[str, float | str]
 
 _FEWEST = 10  # pseudo data sets per multiplier
-_GRID = np.round(np.linspace(-1.0, 2.0, 61), 2)  # where curves are written down
 _NOISY = 0.2  # of a standard error
 
 
@@ -204,14 +193,8 @@ def _estimated(model: ModelDefinition, data: pd.DataFrame, settings: _Settings) 
         seed=first,
     )
     terms = source.design.terms
-    curves = [
-        extrapolate(
-            MULTIPLIERS, means, kind=settings.extrapolation, error=float(found.errors[-1, k])
-        )
-        for k, means in enumerate(found.means.T)
-    ]
-    beta = np.array([curve.value for curve in curves])
-    weights = np.array([curve.weights for curve in curves])
+    curves = curves_of(found, settings.extrapolation)
+    beta, weights = curves.estimates, curves.weights
     n_sets = 0
     if settings.variance == "jackknife":
         covariance, n_sets = jackknife_covariance(
@@ -219,15 +202,7 @@ def _estimated(model: ModelDefinition, data: pd.DataFrame, settings: _Settings) 
         )
     else:
         covariance = simex_covariance(MULTIPLIERS, found.own, found.between)
-    noise = simulation_errors(found.pairs, weights)
-    table = _coefficients(terms, beta, covariance, settings.level, n_sets)
-    rationals = [_rational(found, k) for k in range(len(terms))]
-    asked = settings.extrapolation
-    table["extrapolation"] = pd.Series([c.kind for c in curves], dtype=object)
-    table["simulation_error"] = noise
-    table["reason"] = pd.Series(
-        [_reason(r) if asked == "rational" else "" for r in rationals], dtype=object
-    )
+    table = coefficients(terms, curves, covariance, level=settings.level, n_sets=n_sets)
     _warn_of_noise(table)
     effects, components = effects_of_coefficients(
         model,
@@ -240,18 +215,17 @@ def _estimated(model: ModelDefinition, data: pd.DataFrame, settings: _Settings) 
     )
     variables = formula_columns(model.formula).variables
     given = reliability_by_column(model.intake or Intake(), variables)
+    own = (found.naive.beta, found.naive.beta_covariance)
     return SimexResults(
         fixed_effects=table,
-        naive=coefficient_table(
-            terms, found.naive.beta, found.naive.beta_covariance, level=settings.level
-        ),
-        extrapolations=_extrapolations(terms, found, rationals),
-        curve=_curve_table(terms, found, rationals),
+        naive=coefficient_table(terms, *own, level=settings.level),
+        extrapolations=extrapolation_table(terms, curves),
+        curve=curve_table(terms, curves),
         school_effects=effects,
         variance_components=components,
         reliabilities=reliability_table(calibration, given),
         group=model.groups[-1],
-        extrapolation=asked,
+        extrapolation=settings.extrapolation,
         variance=settings.variance,
         n_simulations=2 * len(found.pairs),
         n_sets=n_sets,
@@ -260,84 +234,9 @@ def _estimated(model: ModelDefinition, data: pd.DataFrame, settings: _Settings) 
     )
 
 
-def _coefficients(
-    terms: tuple[str, ...], beta: Floats, covariance: Floats, level: float, n_sets: int
-) -> pd.DataFrame:
-    """Return the table of coefficients, by Student's t where sets of schools gave the variance."""
-    table = coefficient_table(terms, beta, covariance, level=level)
-    if n_sets:
-        df = n_sets - 1.0
-        half = float(special.stdtrit(df, 0.5 + level / 2.0)) * table["std_error"]
-        table["p_value"] = 2.0 * special.stdtr(df, -table["statistic"].abs().to_numpy())
-        table["conf_low"], table["conf_high"] = beta - half, beta + half
-    return table
-
-
-def _rational(found: Simulated, k: int) -> Curve:
-    return rational_curve(MULTIPLIERS, found.means[:, k], float(found.errors[-1, k]))
-
-
-def _reason(curve: Curve) -> object:
-    """Return in words why a rational curve was not taken; nothing where it was."""
-    return text(f"simex.reason_{curve.reason}") if curve.reason else ""
-
-
 def _warn_of_noise(table: pd.DataFrame) -> None:
     """Warn where more draws would still move an estimate by much."""
     share = (table["simulation_error"] / table["std_error"]).fillna(0.0)
     if float(share.max()) > _NOISY:
         term = str(table["term"].iloc[int(share.to_numpy().argmax())])
         warn_weak_data(text("simex.noisy", term=repr(term), share=f"{100 * share.max():.0f}"))
-
-
-def _extrapolations(
-    terms: tuple[str, ...], found: Simulated, rationals: list[Curve]
-) -> pd.DataFrame:
-    """Return both curves of every term in a row each."""
-    rows = []
-    for k, (term, rational) in enumerate(zip(terms, rationals, strict=True)):
-        for curve in (rational, quadratic_curve(MULTIPLIERS, found.means[:, k])):
-            noise = simulation_errors(found.pairs[:, :, [k]], curve.weights[None])
-            rows.append(
-                {
-                    "term": term,
-                    "extrapolation": curve.kind,
-                    "estimate": curve.value,
-                    "simulation_error": float(noise[0]),
-                    "pole": -curve.parameters[2] if curve.kind == "rational" else np.nan,
-                    "reason": _reason(curve),
-                }
-            )
-    return pd.DataFrame(rows)
-
-
-def _curve_table(terms: tuple[str, ...], found: Simulated, rationals: list[Curve]) -> pd.DataFrame:
-    """Return the simulated means and points of the curves."""
-    parts = []
-    for k, (term, rational) in enumerate(zip(terms, rationals, strict=True)):
-        parts.append(
-            pd.DataFrame(
-                {
-                    "term": term,
-                    "error_multiplier": np.array(MULTIPLIERS),
-                    "extrapolation": "simulated",
-                    "estimate": found.means[:, k],
-                    "simulation_error": found.errors[:, k],
-                }
-            )
-        )
-        curves = [quadratic_curve(MULTIPLIERS, found.means[:, k])]
-        curves += [rational] if not rational.reason else []
-        for curve in curves:
-            parts.append(
-                pd.DataFrame(
-                    {
-                        "term": term,
-                        "error_multiplier": _GRID,
-                        "extrapolation": curve.kind,
-                        "estimate": curve.at(_GRID),
-                        "simulation_error": np.nan,
-                    }
-                )
-            )
-    return pd.concat(parts, ignore_index=True)
