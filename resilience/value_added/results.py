@@ -15,6 +15,7 @@ from resilience.value_added.effects.explained_variance import explained_variance
 from resilience.value_added.fits.latex import latex_table
 from resilience.value_added.fits.prediction import Effects, predicted_rows, prediction_table
 from resilience.value_added.fits.refits import RefitMethods
+from resilience.value_added.fits.scored_schools import scored_table
 from resilience.value_added.fits.summaries import summary_html, summary_text
 from resilience.value_added.intake.gap_report import MissingResults
 from resilience.value_added.prior_error.prior_error import (
@@ -179,6 +180,41 @@ class ValueAddedResults(RefitMethods):
             n_jobs=n_jobs,
             random_state=random_state,
         )
+
+    def score_schools(self, data: object, *, random_state: int = 0) -> pd.DataFrame:
+        """Return effects of the schools of the fit and of those left out of it, which are scored.
+
+        A school may be left out of the estimation and still needs a number: the rows of such
+        schools are prepared by what the fit learnt, and their effects rest on its coefficients and
+        variances.  See `resilience.value_added.fits.scored_schools`.
+
+        Parameters
+        ----------
+        data : frame of any library that narwhals knows
+            Pupils of schools that were not in the fit, with the outcome.  Rows of schools of the
+            fit are not read a second time.
+        random_state : int
+            Seed of the draws behind the rank intervals.
+
+        Returns
+        -------
+        DataFrame
+            The columns of ``school_effects`` and ``scored_only``; ranks are those among all
+            schools of the table.
+
+        Raises
+        ------
+        SpecificationError
+            For outer levels, crossed or shared units and several subjects.
+        DataError
+            What `predict` raises of rows; if every school of ``data`` is in the fit; for a year
+            outside the fit with unstructured drift.
+
+        References
+        ----------
+        Henderson1975.
+        """
+        return scored_table(self, data, random_state=random_state)
 
     def explained_variance(self) -> pd.DataFrame:
         """Return R² under every definition that applies, and the reason where one does not.

@@ -77,7 +77,9 @@ def assemble(
     n_years = np.ones(len(effect), dtype=np.int64)
     cells = at if model.time is None else len(design.cross.levels) - 1
     if model.time is not None:
-        n_years = np.bincount(design.cross.levels[cells].parent, minlength=len(effect))
+        years = design.cross.levels[cells]
+        # a year whose rows all weigh nothing is no year with data
+        n_years = np.bincount(years.parent[years.n_rows > 0], minlength=len(effect))
     observed, expected = group_means(design, fitted, at)
     errors = errors_of(school, loading, fitted.beta_covariance)
     table = effects_table(

@@ -159,7 +159,8 @@ def _n_years(fitted: CrossedFit, school: int, cells: int) -> NDArray[np.int64]:
     n = len(fitted.levels[school].labels)
     if cells == school:
         return np.ones(n, dtype=np.int64)
-    return np.bincount(fitted.levels[cells].parent, minlength=n).astype(np.int64)
+    years = fitted.levels[cells]
+    return np.bincount(years.parent[years.n_rows > 0], minlength=n).astype(np.int64)
 
 
 def _positions(labels: Labels, wanted: Labels) -> NDArray[np.int64]:

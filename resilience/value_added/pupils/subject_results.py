@@ -92,8 +92,9 @@ def joint_results(
     spread = [float(b @ v.covariance @ b) for b, v in zip(loadings, fitted.levels, strict=True)]
     n_years = np.ones(len(school.labels), dtype=np.int64)
     if model.time is not None:
-        n_years = np.bincount(fitted.levels[at + 1].parent, minlength=len(n_years))
-    years, means, _ = _cells(fitted, design, at + 1 if model.time is not None else at, at)
+        years = fitted.levels[at + 1]
+        n_years = np.bincount(years.parent[years.n_rows > 0], minlength=len(n_years))
+    rows, means, _ = _cells(fitted, design, at + 1 if model.time is not None else at, at)
     return SubjectsResults(
         definition=model,
         formula=prepared.formula,
@@ -114,7 +115,7 @@ def joint_results(
             means=_cells(fitted, design, at, at)[2],
             random_state=random_state,
         ),
-        school_years=years,
+        school_years=rows,
         variances={
             "persistent": spread[at],
             "transient": spread[at + 1] if model.time is not None else 0.0,
