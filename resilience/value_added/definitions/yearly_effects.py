@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -56,3 +57,8 @@ class YearlyEffects(Protocol):
 
     def loading(self, at: int) -> Floats:
         """Where the effect of a level of the engine's fit is read among its terms."""
+
+    def predict_effects(
+        self, target: Mapping[Any, float], *, lag_correlation: float = 0.0
+    ) -> pd.DataFrame:
+        """Best linear predictions of a target of years."""

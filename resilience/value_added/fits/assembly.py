@@ -243,7 +243,8 @@ def school_years(design: Design, fitted: MixedFit, at: int, time: str | None) ->
     if time is not None:
         table["year"] = level.labels
     table["residual"] = observed - expected
-    table["sampling_variance"] = fitted.residual_variance / weight
+    with np.errstate(divide="ignore"):  # a year whose rows all weigh nothing tells nothing
+        table["sampling_variance"] = fitted.residual_variance / weight
     table["n_pupils"] = level.n_rows
     return pd.DataFrame(table).infer_objects()
 

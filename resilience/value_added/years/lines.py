@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from resilience.stats.states import YearTarget
 from resilience.validation import check_fraction
 from resilience.value_added.years.forecast import CohortSize, forecast_table
-from resilience.value_added.years.moments import check_years, target_moments
+from resilience.value_added.years.moments import check_years
 from resilience.value_added.years.panel import whole_numbers, year_panel
 from resilience.value_added.years.yearly import YearlyEffects
 
@@ -49,7 +48,7 @@ def year_effects_table(
     Raises
     ------
     SpecificationError
-        Without a year level; with ``forecast``, for unstructured drift.
+        Without a year level; with ``forecast``, for unstructured drift and counts of marks.
     """
     check_years(results)
     check_fraction(level, argument="level", closed=False)
@@ -58,19 +57,18 @@ def year_effects_table(
     schools = results.school_effects["school_id"]
     pieces = []
     for k, label in enumerate(panel.labels):
-        target = YearTarget(persistent=1.0, years=panel.years[k : k + 1], weights=np.ones(1))
-        found = target_moments(results, target, repr(label), lag_correlation=lag_correlation)
-        error = np.sqrt(found.total)
+        found = results.predict_effects({label: 1.0}, lag_correlation=lag_correlation)
+        error = found["std_error"]
         pieces.append(
             pd.DataFrame(
                 {
                     "school_id": schools,
                     "year": label,
                     "is_forecast": False,
-                    "effect": found.mean,
+                    "effect": found["effect"],
                     "std_error": error,
-                    "conf_low": found.mean - z * error,
-                    "conf_high": found.mean + z * error,
+                    "conf_low": found["effect"] - z * error,
+                    "conf_high": found["effect"] + z * error,
                     "n_pupils": panel.n_pupils[:, k],
                     "residual": panel.residual[:, k],
                     "predictive_low": np.nan,
