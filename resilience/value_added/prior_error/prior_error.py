@@ -33,6 +33,7 @@ CORRECTIONS = ("naive", "calibrated", "simex")
 _COEFFICIENT = ["estimate", "std_error", "p_value", "conf_low", "conf_high"]
 _EFFECT = ["effect", "std_error", "conf_low", "conf_high", "band"]
 _SAME = 1e-6  # relative difference of criteria of one fit to one table
+_STILL = 1e-3  # standard errors between its coefficients
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -98,7 +99,7 @@ class PriorErrorResults(Results):
         naive = table[table["prior_correction"] == "naive"].set_index("term")["estimate"]
         outside = (table["conf_low"] > 0) | (table["conf_high"] < 0)
         return table.drop(columns="p_value").assign(
-            phantom=table["term"].map(naive) - table["estimate"],
+            phantom=table["term"].map(naive).astype(float) - table["estimate"],
             composition_effect=pd.Series(np.where(outside, "yes", "no"), dtype=object),
         )
 
@@ -251,7 +252,12 @@ def _check_same(va: PupilFit, again: PupilFit, reliability: Reliability | None) 
     corrected = va.intake.prior_reliability is not None
     if corrected and reliability is not None:
         return  # another reliability, another criterion
+    tables = again.fixed_effects, va.fixed_effects
     far = abs(again.criterion - va.criterion) > _SAME * max(1.0, abs(va.criterion))
+    if not far and list(tables[0]["term"]) == list(tables[1]["term"]):
+        # an outcome moved along a covariate leaves the criterion what it is
+        gap = (tables[0]["estimate"] - tables[1]["estimate"]).abs() / tables[1]["std_error"]
+        far = bool((gap > _STILL).any())
     if far or again.n_pupils != va.n_pupils:
         raise DataError(
             text(
