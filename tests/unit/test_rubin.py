@@ -42,7 +42,8 @@ def test_degrees_of_freedom_of_small_complete_data_by_hand():
 def test_without_gaps_nothing_is_lost():
     found = pool_estimates(np.full((5, 2), 1.5), np.full((5, 2), 0.04))
     assert np.array_equal(found.std_error, [0.2, 0.2])
-    assert np.isinf(found.df).all() and not found.fraction_missing.any()
+    assert np.isinf(found.df).all()
+    assert not found.fraction_missing.any()
     low, high = found.interval(0.95)
     normal = 1.959963984540054 * 0.2
     assert (high - low) / 2 == pytest.approx([normal, normal], abs=1e-10)

@@ -38,7 +38,8 @@ class PooledProducts:
         self._n_fits = n_fits
 
     def __getattr__(self, name: str) -> NoReturn:
-        if hasattr(CrossProducts, name) or name in CrossProducts.__dataclass_fields__:
+        known = hasattr(CrossProducts, name) or name in CrossProducts.__dataclass_fields__
+        if known and not name.startswith("_"):
             raise _refusal("cross", self._n_fits)
         raise AttributeError(name)
 
