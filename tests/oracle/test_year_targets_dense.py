@@ -115,16 +115,23 @@ def test_targets_of_pupil_models(name):
         np.testing.assert_allclose(table["prmse"], 1 - total / prior, atol=1e-6)
 
 
-@pytest.mark.parametrize("levels", [["school_id"], ["town", "school_id"]])
-def test_targets_of_several_subjects(levels):
-    """Effects in the plain mean of two subjects, whose years hang together."""
+@pytest.mark.parametrize(
+    ("levels", "unit"),
+    [(["school_id"], None), (["town", "school_id"], None), (["school_id"], "pupil_key")],
+)
+def test_targets_of_several_subjects(levels, unit):
+    """Effects in the plain mean of two subjects, whose years (and pupils) hang together."""
     one, two = pupils(7), pupils(8)
+    if unit is not None:  # the same pupils in both subjects
+        noise = np.random.default_rng(1).normal(size=len(one))
+        one = one.assign(pupil_key=np.arange(len(one)))
+        two = one.assign(score=one["score"] + noise)
     data = pd.concat([one.assign(subject="МА"), two.assign(subject="РУ")], ignore_index=True)
     va = rs.ValueAddedModel(
         "score ~ prior_score + subject",
         group=levels,
         time="year",
-        structure=rs.Structure(outcome_group="subject"),
+        structure=rs.Structure(outcome_group="subject", unit=unit),
     ).fit(data)
     at = {level.name: level for level in va.mixed.levels}
     n = len(data)
@@ -132,7 +139,10 @@ def test_targets_of_several_subjects(levels):
     X = np.column_stack([np.ones(n), subject, data["prior_score"]])
     names = ["Intercept", "subject[T.РУ]", "prior_score"]
     X = X[:, [names.index(t) for t in va.mixed.terms]]
-    V = np.diag(np.diag(va.mixed.residual_covariance)[subject])
+    R = va.mixed.residual_covariance
+    V = np.diag(np.diag(R)[subject])
+    if unit is not None:
+        V = same(data[unit]) * R[np.ix_(subject, subject)]
     for level in levels:
         D = np.broadcast_to(at[level].covariance, (2, 2))  # a town has one effect for both
         V = V + same(data[level]) * D[np.ix_(subject, subject)]

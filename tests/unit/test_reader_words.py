@@ -160,7 +160,7 @@ def test_more_pupils_in_years_of_a_mean_are_counted() -> None:
     assert "всего" in lacking["reason"].iloc[0].localized("ru")
 
 
-def test_a_year_of_joint_subjects_is_refused_with_the_reason() -> None:
+def test_a_stated_correlation_of_joint_subjects_is_refused_with_the_reason() -> None:
     both = pd.concat([pupils().assign(subject="МА"), pupils().assign(subject="РУ")])
     both["score"] += np.sin(np.arange(len(both)) ** 2) * 0.5
     structure = rs.Structure(outcome_group="subject", unit="pupil_key")
@@ -170,7 +170,7 @@ def test_a_year_of_joint_subjects_is_refused_with_the_reason() -> None:
             "score ~ C(subject)", group="school_id", time="year", structure=structure
         ).fit(both.reset_index(drop=True))
     with pytest.raises(rs.SpecificationError) as caught:
-        va.predict_effects("last_year")
+        va.predict_effects("last_year", lag_correlation=0.3)
     assert "several subjects are fitted jointly" in str(caught.value)
     assert "годовые части предметов связаны" in caught.value.localized("ru")
 
