@@ -42,7 +42,8 @@ def school_events(
     -------
     DataFrame
         ``school_id event year new_id share n_rows``, at least one row for every school of the
-        table and every successor, by school:
+        table and every successor, by school; ``n_rows`` are those handed over, those that stay, or
+        those of the year (of all years for ``present``):
 
         * ``renamed`` (one school, one successor), ``merged`` (one of several with the same
           successor) and ``split`` with the successor, its share and the rows handed over; ``year``
