@@ -98,8 +98,8 @@ def _counts(table: pd.DataFrame, school: str) -> pd.DataFrame:
         bad = ~(np.isfinite(numbers) & (numbers >= 0) & (numbers == np.round(numbers)))
         if bad.any():
             first = table.loc[bad, school].iloc[0]
-            value = table.loc[bad, name].iloc[0]
-            raise DataError(text("selection.count", column=name, school=first, value=repr(value)))
+            value = str(table.loc[bad, name].iloc[0])
+            raise DataError(text("selection.count", column=name, school=first, value=value))
     more = table["n_stayed"].to_numpy(dtype=float) > table["n_before"].to_numpy(dtype=float)
     if more.any():
         row = table[more].iloc[0]
