@@ -114,6 +114,31 @@ def test_a_forecast_is_wider_for_a_smaller_cohort(fits):
     pd.testing.assert_frame_equal(va.forecast(pd.Series(3, index=schools)), few)
 
 
+def test_a_cohort_sits_all_subjects_and_counts_once():
+    data = pupils().drop(columns="origin").assign(pupil_key=lambda f: np.arange(len(f)))
+    noise = np.random.default_rng(4).normal(size=len(data))
+    both = pd.concat(
+        [data.assign(subject="МА"), data.assign(subject="РУ", score=data["score"] + noise)]
+    )
+    va = rs.ValueAddedModel(
+        "score ~ prior_score + subject",
+        group="school_id",
+        time="year",
+        structure=rs.Structure(outcome_group="subject", unit="pupil_key"),
+    ).fit(both.reset_index(drop=True))
+    table = va.forecast().set_index("school_id")
+    last = data[data["year"] == 2024].groupby("school_id").size()
+    np.testing.assert_array_equal(table["n_pupils"].drop("S03"), last)
+    few, many = va.forecast(4), va.forecast(40)
+    # one pupil's mean over the two subjects
+    mean = va.mixed.residual_covariance.sum() / 4
+    np.testing.assert_allclose(
+        few["predictive_sd"] ** 2 - many["predictive_sd"] ** 2, mean * (1 / 4 - 1 / 40)
+    )
+    with pytest.raises(rs.SpecificationError, match="subjects are fitted jointly"):
+        va.leave_year_out()
+
+
 def test_years_farther_ahead_are_known_less(fits):
     for name in ("years", "ar1"):
         spreads = [fits[name].forecast(years_ahead=k)["std_error"].mean() for k in (1, 2, 6)]

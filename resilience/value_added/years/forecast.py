@@ -17,7 +17,7 @@ Henderson1975.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -150,7 +150,7 @@ def _last_years(results: YearlyEffects, panel: YearPanel) -> _LastYears:
     """Return covariates and pupils of each school's last year, and the variance of one pupil.
 
     The latter is the harmonic mean over the school's years: exactly that of the fit where a mean
-    of n pupils has an n-th of it.
+    of n pupils has an n-th of it.  Of several subjects it is that of a pupil's mean.
     """
     design, at = panel_design(results, panel), _last_at(panel)
     rows, known = np.arange(len(at)), at >= 0
@@ -158,6 +158,10 @@ def _last_years(results: YearlyEffects, panel: YearPanel) -> _LastYears:
         precision = np.where(np.isnan(panel.sampling), 0.0, 1.0 / panel.sampling)
         own = panel.n_pupils.sum(axis=1) / precision.sum(axis=1)
     whole = float(panel.n_pupils.sum() / precision.sum())
+    if "subject" in results.school_years.columns:
+        design, pupils_of = _of_subjects(results, panel)
+        own = np.full(len(at), results.variances["residual"])
+        panel = replace(panel, n_pupils=pupils_of)
     usual = design[rows[known], at[known]].mean(axis=0)
     pupils = float(np.median(panel.n_pupils[rows[known], at[known]]))
     return _LastYears(
@@ -165,6 +169,25 @@ def _last_years(results: YearlyEffects, panel: YearPanel) -> _LastYears:
         n_pupils=np.where(known, panel.n_pupils[rows, at], pupils),
         per_pupil=np.where(np.isfinite(own), own, whole),
     )
+
+
+def _of_subjects(results: YearlyEffects, panel: YearPanel) -> tuple[Floats, Floats]:
+    """Return covariates in the plain mean of the subjects, and pupils who count once for all.
+
+    The effects are those in the plain mean of the subjects, and the residual variance is that of a
+    pupil's mean over them.
+    """
+    rows = results.school_years
+    school = pd.Index(results.school_effects["school_id"]).get_indexer(pd.Index(rows["school_id"]))
+    at = pd.Index(panel.labels).get_indexer(pd.Index(rows["year"].astype(object)))
+    design = np.asarray(results.year_design, dtype=float)
+    there = np.isfinite(design).all(axis=1)
+    shape = panel.residual.shape
+    sums, counts, largest = np.zeros((*shape, design.shape[1])), np.zeros(shape), np.zeros(shape)
+    np.add.at(sums, (school[there], at[there]), design[there])
+    np.add.at(counts, (school[there], at[there]), 1.0)
+    np.maximum.at(largest, (school, at), rows["n_pupils"].to_numpy(dtype=float))
+    return sums / np.maximum(counts, 1.0)[:, :, None], largest
 
 
 def _predictive_variance(

@@ -7,7 +7,7 @@ that year.  Two ways, both with the variances of the fit:
   (`resilience.stats.left_out_years`), with the coefficients of the fit.  They have seen the year,
   one school of many: the correlation this leaves with the year's own noise is counted in
   ``std_error`` and vanishes with the number of schools;
-* with slopes, outer levels or subjects, from the cross-products without the year, year by year.
+* with slopes or outer levels, from the cross-products without the year, year by year.
   The coefficients are then those of the other years (generalised least squares at the fit's
   variances), and no optimisation takes place.
 """
@@ -23,6 +23,7 @@ from resilience.i18n import text
 from resilience.stats.crossproducts import ONES, CrossProducts
 from resilience.stats.left_out_years import LeftOutYears, left_out_years
 from resilience.stats.mixed import LevelEffects, MixedFit, dependent_columns, effects_at
+from resilience.stats.strata_fit import StrataFit
 from resilience.value_added.definitions.drift import drift_of
 from resilience.value_added.years.moments import check_years
 from resilience.value_added.years.panel import (
@@ -61,8 +62,9 @@ def leave_year_table(results: YearlyEffects, *, lag_correlation: float = 0.0) ->
     Raises
     ------
     SpecificationError
-        Without a year level; where units cross, for counts of marks, and for drift beside slopes
-        or outer levels, whose years cannot be told apart without the pupils.
+        Without a year level; where units cross or subjects are fitted jointly, for counts of marks,
+        and for drift beside slopes or outer levels, whose years cannot be told apart without the
+        pupils.
     DataError
         If ρ lies outside [0, 1), or the cross-products of school-years were not kept.
 
@@ -128,6 +130,8 @@ def _by_products(results: YearlyEffects, panel: YearPanel) -> LeftOutYears:
     fitted, cross = getattr(results, "mixed", None), getattr(results, "cross", None)
     kind = type(results).__name__
     if not isinstance(fitted, MixedFit) or not isinstance(cross, CrossProducts):
+        raise SpecificationError(text("forecast.left_out_kind", kind=kind))
+    if isinstance(fitted, StrataFit):
         raise SpecificationError(text("forecast.left_out_kind", kind=kind))
     if drift_of(results) is not None:
         raise SpecificationError(text("forecast.left_out_drift"))

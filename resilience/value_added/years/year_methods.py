@@ -42,8 +42,8 @@ class YearMethods:
         """Return every school-year's effect, predicted from the school's other years.
 
         With the variances of the fit; the coefficients are those of the fit where yearly residuals
-        hold all it knows of schools, and those of the other years otherwise (slopes, outer levels,
-        subjects).  Set against ``residual`` the effects validate the model: they share no noise
+        hold all it knows of schools, and those of the other years otherwise (slopes, outer
+        levels).  Set against ``residual`` the effects validate the model: they share no noise
         with it.  See `resilience.value_added.years.left_out` for the formulas.
 
         Parameters
@@ -62,8 +62,8 @@ class YearMethods:
         Raises
         ------
         SpecificationError
-            Without a year level; where units cross, for counts of marks, for drift beside slopes
-            or outer levels.
+            Without a year level; where units cross or subjects are fitted jointly, for counts of
+            marks, for drift beside slopes or outer levels.
         DataError
             If the cross-products of school-years were not kept.
         """
