@@ -7,13 +7,16 @@ the estimate would be without errors:
 
 .. math::
 
-   \text{quadratic:}\; a + b\zeta + d\zeta^2, \qquad \text{rational:}\; a + \frac{b}{c + \zeta} .
+   \text{quadratic:}\; a_k + b_k\zeta + d_k\zeta^2, \qquad
+   \text{rational:}\; \frac{a_{k0} + \dots + a_{kq}\zeta^q}{1 + c_1\zeta + \dots + c_q\zeta^q} .
 
-Errors of one column add :math:`\zeta\sigma_\delta^2` to one entry of :math:`X'V^{-1}X`, of which by
-the formula of Sherman and Morrison every coefficient is a rational function of the second kind with
-the pole :math:`-c = -1 - \omega^2/\sigma_\delta^2`, :math:`\omega^2` being what is true of the
-variance that the column has of its own.  It is the exact curve of one prior; the quadratic one
-falls short of the truth where errors are large.
+Errors of q columns add :math:`\zeta\Delta` of rank q to :math:`X'V^{-1}X`, and the elements of
+:math:`(M + \zeta\Delta)^{-1}m` are quotients of polynomials of degree q whose denominator, the
+determinant, is one for all terms.  The rational curves are therefore fitted to all terms jointly;
+for one prior they are :math:`a_k + b_k/(c + \zeta)` with
+:math:`c = 1 + \omega^2/\sigma_\delta^2`, :math:`\omega^2` being what is true of the variance that
+the prior has of its own (the formula of Sherman and Morrison).  The quadratic curve falls short of
+the truth where errors are large.
 
 With :math:`T(\zeta)` the mean of the fits' own covariances and :math:`S(\zeta)` the covariance of
 the estimates over the draws, the covariance of the result is :math:`T(\zeta) - S(\zeta)` continued
@@ -30,18 +33,16 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import optimize
 
 from resilience.errors import DataError
 from resilience.i18n import text
 
 __all__ = [
     "MULTIPLIERS",
-    "Curve",
+    "Curves",
     "Extrapolation",
-    "extrapolate",
-    "quadratic_curve",
-    "rational_curve",
+    "quadratic_curves",
+    "rational_curves",
     "simex_covariance",
     "simulation_errors",
 ]
@@ -51,121 +52,147 @@ Extrapolation = Literal["rational", "quadratic"]
 
 MULTIPLIERS = (0.0, 0.5, 1.0, 1.5, 2.0)
 
-_NEAREST_POLE = 1.25  # c: a fifth of the column's own variance is true
-_FARTHEST_POLE = 1000.0  # beyond, the curve is a straight line
+_NEAREST_POLE = -1.25  # of one prior: a fifth of its own variance is true
 _MISFIT = 0.02  # of the curve's range; besides three simulation errors
-_STEADY = 3.0  # simulation errors that the curve must move by for its bend to be seen
+_STEADY = 3.0  # simulation errors that some mean must move by for a bend to be seen
+_HIGHEST = 3  # degree: more is not told by five multipliers
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Curve:
-    """A curve through the means at the multipliers.
+class Curves:
+    """Curves of one family through the means of all terms.
 
     Attributes
     ----------
     kind : {"rational", "quadratic"}
-        Its family.
-    value : float
-        The curve at −1: without errors.
-    weights : ndarray of shape (n_multipliers,)
-        Derivatives of that value in the means.
-    parameters : ndarray of shape (3,)
-        a, b and c (rational) or a, b and d (quadratic).
-    reason : {"", "pole", "flat", "misfit"}
-        Why a rational curve is not to be trusted: its pole lies too near −1, the means do not move
-        enough beside the simulation error, or they do not lie on it.
+        The family.
+    limits : ndarray of shape (p,)
+        The curves at −1: without errors.
+    weights : ndarray of shape (p, n_multipliers, p)
+        Derivatives of the limits in the means.
+    numerators : ndarray of shape (p, degree + 1)
+        Coefficients from the constant on.
+    denominator : ndarray of shape (degree + 1,)
+        Common to all terms; 1 and zeros for the quadratic family.
+    reasons : tuple of {"", "pole", "flat", "misfit", "degree"}
+        Why the rational curve of a term is not to be trusted: a pole lies too near −1, no mean
+        moves enough beside its simulation error, the means do not lie on the curve, or there are
+        too many columns with errors for the multipliers.
     """
 
     kind: Extrapolation
-    value: float
+    limits: Floats
     weights: Floats
-    parameters: Floats
-    reason: str = ""
+    numerators: Floats
+    denominator: Floats
+    reasons: tuple[str, ...]
+
+    @property
+    def pole(self) -> float:
+        """The real pole that lies nearest to −1 from below; missing where there is none."""
+        real = _real_roots(self.denominator)
+        below = real[real < -1.0]
+        return float(below.max()) if len(below) else float("nan")
 
     def at(self, multipliers: Floats) -> Floats:
-        """Return the curve at multipliers."""
-        a, b, last = self.parameters
-        if self.kind == "quadratic":
-            return np.asarray(a + b * multipliers + last * multipliers**2)
-        return np.asarray(a + b / (last + multipliers))
+        """Return the curves at multipliers, shape (n, p)."""
+        powers = np.vander(multipliers, self.numerators.shape[1], increasing=True)
+        below = np.vander(multipliers, len(self.denominator), increasing=True) @ self.denominator
+        return np.asarray(powers @ self.numerators.T / below[:, None])
 
 
-def quadratic_curve(multipliers: Sequence[float], means: Floats) -> Curve:
-    """Return the quadratic curve by least squares.
+def quadratic_curves(multipliers: Sequence[float], means: Floats) -> Curves:
+    """Return the quadratic curves by least squares.
 
     Parameters
     ----------
     multipliers : sequence of float
         At least three.
-    means : ndarray of shape (n_multipliers,)
-        Mean estimate at each.
+    means : ndarray of shape (n_multipliers, p)
+        Mean estimates at each.
     """
-    z = np.asarray(multipliers, dtype=float)
-    solve = np.linalg.pinv(np.column_stack([np.ones_like(z), z, z**2]))
-    parameters, weights = solve @ means, np.array([1.0, -1.0, 1.0]) @ solve
-    return Curve(
-        kind="quadratic", value=float(weights @ means), weights=weights, parameters=parameters
+    solve = np.linalg.pinv(np.vander(np.asarray(multipliers, dtype=float), 3, increasing=True))
+    weights = np.array([1.0, -1.0, 1.0]) @ solve
+    p = means.shape[1]
+    return Curves(
+        kind="quadratic",
+        limits=weights @ means,
+        weights=np.einsum("k,pr->pkr", weights, np.eye(p)),
+        numerators=(solve @ means).T,
+        denominator=np.array([1.0]),
+        reasons=("",) * p,
     )
 
 
-def rational_curve(multipliers: Sequence[float], means: Floats, error: float = 0.0) -> Curve:
-    """Return the rational-linear curve by least squares, with the reason where it misbehaves.
-
-    Parameters
-    ----------
-    multipliers : sequence of float
-        At least four.
-    means : ndarray of shape (n_multipliers,)
-        Mean estimate at each.
-    error : float
-        Simulation error of the means.
-    """
-    z = np.asarray(multipliers, dtype=float)
-    span = float(np.ptp(means))
-    if span <= max(_STEADY * error, 1e-12 * max(1.0, float(np.abs(means).max()))):
-        return _with_reason(z, means, _FARTHEST_POLE, "flat")
-    grid = 1.0 + np.geomspace(0.02, _FARTHEST_POLE, 60)
-    sizes = [_squares(z, means, c) for c in grid]
-    best = int(np.argmin(sizes))
-    low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    found = optimize.minimize_scalar(
-        lambda log_c: _squares(z, means, 1.0 + np.exp(log_c)),
-        bounds=(np.log(low - 1.0), np.log(high - 1.0)),
-        method="bounded",
-        options={"xatol": 1e-10},
-    )
-    c = 1.0 + float(np.exp(found.x))
-    if c < _NEAREST_POLE:
-        return _with_reason(z, means, c, "pole")
-    left = float(np.sqrt(_squares(z, means, c) / max(len(z) - 3, 1)))
-    return _with_reason(z, means, c, "misfit" if left > 3.0 * error + _MISFIT * span else "")
-
-
-def extrapolate(
-    multipliers: Sequence[float], means: Floats, *, kind: Extrapolation, error: float = 0.0
-) -> Curve:
-    """Return the curve of the kind asked for, the quadratic one where the rational misbehaves.
+def rational_curves(
+    multipliers: Sequence[float], means: Floats, errors: Floats | None = None, *, degree: int = 1
+) -> Curves:
+    """Return the rational curves of all terms, with the reasons where they misbehave.
 
     Parameters
     ----------
     multipliers : sequence of float
         Multipliers.
-    means : ndarray of shape (n_multipliers,)
-        Mean estimate at each.
-    kind : {"rational", "quadratic"}
-        Family of the curve.
-    error : float
-        Simulation error of the means.
+    means : ndarray of shape (n_multipliers, p)
+        Mean estimates at each.
+    errors : ndarray of shape (p,), optional
+        Simulation errors of the means; they weigh the terms.
+    degree : int
+        Number of columns with errors.
 
     References
     ----------
     CookStefanski1994; CarrollEtAl2006, section 5.3.
     """
-    if kind == "rational":
-        found = rational_curve(multipliers, means, error)
-        if not found.reason:
-            return found
-    return quadratic_curve(multipliers, means)
+    z = np.asarray(multipliers, dtype=float)
+    p = means.shape[1]
+    if degree > _HIGHEST or (degree + 1) * p + degree > means.size:
+        nothing = quadratic_curves(multipliers, means)
+        return Curves(
+            kind="rational",
+            limits=nothing.limits,
+            weights=nothing.weights,
+            numerators=nothing.numerators,
+            denominator=nothing.denominator,
+            reasons=("degree",) * p,
+        )
+    error = np.zeros(p) if errors is None else np.asarray(errors, dtype=float)
+    span = np.ptp(means, axis=0)
+    size = np.maximum(error, 1e-6 * max(float(span.max()), 1e-300))
+    denominator = _denominator(z, means, size, degree)
+    numerators = _numerators(z, means, denominator)
+    weights = np.empty((p, len(z), p))
+    for k in range(len(z)):
+        for r in range(p):
+            step = np.zeros_like(means)
+            step[k, r] = 1e-4 * max(float(span[r]), float(size[r]))
+            up, down = (
+                _ahead(z, means + s, _denominator(z, means + s, size, degree))
+                for s in (step, -step)
+            )
+            weights[:, k, r] = (up - down) / (2.0 * step[k, r])
+    found = Curves(
+        kind="rational",
+        limits=_ahead(z, means, denominator),
+        weights=weights,
+        numerators=numerators,
+        denominator=denominator,
+        reasons=("",) * p,
+    )
+    left = np.abs(found.at(z) - means).max(axis=0)
+    real = _real_roots(denominator)
+    near = bool(((real > _NEAREST_POLE) & (real < z.max())).any())
+    why = "flat" if (span <= _STEADY * error).all() else "pole" if near else ""
+    wide = left > _STEADY * error + _MISFIT * span
+    reasons = tuple(why or ("misfit" if missed else "") for missed in wide)
+    return Curves(
+        kind="rational",
+        limits=found.limits,
+        weights=weights,
+        numerators=numerators,
+        denominator=denominator,
+        reasons=reasons,
+    )
 
 
 def simulation_errors(draws: Floats, weights: Floats) -> Floats:
@@ -175,10 +202,10 @@ def simulation_errors(draws: Floats, weights: Floats) -> Floats:
     ----------
     draws : ndarray of shape (n_pairs, n_multipliers, p)
         Estimates, means over independent pairs of draws.
-    weights : ndarray of shape (p, n_multipliers)
-        Derivatives of the values in the means.
+    weights : ndarray of shape (p, n_multipliers, p)
+        Derivatives of the limits in the means.
     """
-    values = np.einsum("bkp,pk->bp", draws, weights)
+    values = np.einsum("bkr,pkr->bp", draws, weights)
     if len(values) < 2:
         return np.full(values.shape[1], np.nan)
     return np.asarray(values.std(axis=0, ddof=1) / np.sqrt(len(values)))
@@ -207,8 +234,7 @@ def simex_covariance(multipliers: Sequence[float], own: Floats, between: Floats)
     """
     p = own.shape[1]
     rest = (own - between).reshape(len(own), -1)
-    weights = quadratic_curve(multipliers, rest[:, 0]).weights
-    found = (weights @ rest).reshape(p, p)
+    found = quadratic_curves(multipliers, rest).limits.reshape(p, p)
     found = 0.5 * (found + found.T)
     scale = np.sqrt(np.diag(own[0]))
     if (np.diag(found) <= 0).any():
@@ -219,29 +245,35 @@ def simex_covariance(multipliers: Sequence[float], own: Floats, between: Floats)
     return np.asarray(kept * np.outer(scale, scale))
 
 
-def _line(z: Floats, means: Floats, c: float) -> tuple[float, float]:
-    """Return a and b for a given c."""
-    x = 1.0 / (c + z)
-    gap = x - x.mean()
-    b = float(gap @ means / (gap @ gap))
-    return float(means.mean() - b * x.mean()), b
+def _denominator(z: Floats, means: Floats, size: Floats, degree: int) -> Floats:
+    """Return the common denominator by least squares, each term free in its numerator.
 
-
-def _squares(z: Floats, means: Floats, c: float) -> float:
-    a, b = _line(z, means, c)
-    left = means - a - b / (c + z)
-    return float(left @ left)
-
-
-def _with_reason(z: Floats, means: Floats, c: float, reason: str) -> Curve:
-    """Return the curve for a given c; the weights are those of its tangent plane."""
-    a, b = _line(z, means, c)
-    slopes = np.column_stack([np.ones_like(z), 1.0 / (c + z), -b / (c + z) ** 2])
-    ahead = np.array([1.0, 1.0 / (c - 1.0), -b / (c - 1.0) ** 2])
-    return Curve(
-        kind="rational",
-        value=a + b / (c - 1.0),
-        weights=np.asarray(ahead @ np.linalg.pinv(slopes)),
-        parameters=np.array([a, b, c]),
-        reason=reason,
+    With the numerators eliminated, what a mean times the powers of the multiplier leaves of the
+    mean itself is linear in the denominator's coefficients.
+    """
+    powers = np.vander(z, degree + 1, increasing=True)
+    rest = np.eye(len(z)) - powers @ np.linalg.pinv(powers)
+    left = np.concatenate(
+        [rest @ (m[:, None] * powers[:, 1:]) / s for m, s in zip(means.T, size, strict=True)]
     )
+    right = np.concatenate([rest @ m / s for m, s in zip(means.T, size, strict=True)])
+    return np.concatenate([[1.0], -np.linalg.lstsq(left, right, rcond=None)[0]])
+
+
+def _numerators(z: Floats, means: Floats, denominator: Floats) -> Floats:
+    """Return the numerators over a denominator by least squares, shape (p, degree + 1)."""
+    powers = np.vander(z, len(denominator), increasing=True)
+    below = (powers @ denominator)[:, None]
+    return np.asarray(np.linalg.lstsq(powers / below, means, rcond=None)[0].T)
+
+
+def _ahead(z: Floats, means: Floats, denominator: Floats) -> Floats:
+    """Return the curves over a denominator at −1."""
+    signs = (-1.0) ** np.arange(len(denominator))
+    below = float(signs @ denominator)
+    return np.asarray(_numerators(z, means, denominator) @ signs / below)
+
+
+def _real_roots(denominator: Floats) -> Floats:
+    roots = np.roots(denominator[::-1])
+    return np.asarray(roots.real[np.abs(roots.imag) <= 1e-9 * np.maximum(1.0, np.abs(roots))])

@@ -56,9 +56,9 @@ def same(one, other):
 
 
 def test_a_seed_gives_one_answer_and_another_seed_another(data):
-    first, again = (simex(model(), data, n_simulations=10, random_state=7) for _ in range(2))
+    first, again = (simex(model(), data, n_simulations=24, random_state=7) for _ in range(2))
     same(first, again)
-    other = simex(model(), data, n_simulations=10, random_state=8, variance="simulation")
+    other = simex(model(), data, n_simulations=24, random_state=8, variance="simulation")
     gap = (first.fixed_effects["estimate"] - other.fixed_effects["estimate"]).abs()
     assert (gap > 0).all()
     # 5 simulation errors of both
@@ -97,7 +97,8 @@ def test_units_of_the_prior_do_not_matter(data):
     far = data.assign(prior_score=500.0 + 100.0 * data["prior_score"])
     options = {"n_simulations": 10, "variance": "simulation"}
     one, other = (simex(model(), d, **options).fixed_effects for d in (data, far))
-    np.testing.assert_allclose(one["estimate"][1:], 100.0 * other["estimate"][1:], rtol=1e-4)
+    gap = (one["estimate"][1:] - 100.0 * other["estimate"][1:]).abs()
+    assert (gap < 0.003 * one["std_error"][1:]).all()  # where refits end
     np.testing.assert_allclose(one["std_error"][1:], 100.0 * other["std_error"][1:], rtol=1e-3)
 
 

@@ -77,6 +77,14 @@ class Contaminated:
     nulls: Mapping[str, CellVariances]
     by_share: NDArray[np.bool_]
 
+    @property
+    def n_errors(self) -> int:
+        """Columns with errors of their own: noisy priors, and their means where not shrunken."""
+        noisy = [name for name, s in zip(self.names, self.spread.T, strict=True) if s.any()]
+        return len(noisy) + sum(
+            how != "latent" for name, how in self.composition.items() if name in noisy
+        )
+
     def cross(self, noise: Floats, multiplier: float) -> CrossProducts:
         """Return the cross-products with further errors.
 

@@ -31,7 +31,7 @@ from resilience.value_added.prior_error.simex_results import SimexResults, Varia
 from resilience.value_added.prior_error.simex_tables import (
     coefficients,
     curve_table,
-    curves_of,
+    extrapolated,
     extrapolation_table,
 )
 from resilience.value_added.prior_error.simulation import jackknife_covariance, simulate_errors
@@ -193,7 +193,7 @@ def _estimated(model: ModelDefinition, data: pd.DataFrame, settings: _Settings) 
         seed=first,
     )
     terms = source.design.terms
-    curves = curves_of(found, settings.extrapolation)
+    curves = extrapolated(found, settings.extrapolation, source.n_errors)
     beta, weights = curves.estimates, curves.weights
     n_sets = 0
     if settings.variance == "jackknife":

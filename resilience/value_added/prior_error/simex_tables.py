@@ -12,17 +12,16 @@ from scipy import special
 from resilience.i18n import text
 from resilience.stats.simex import (
     MULTIPLIERS,
-    Curve,
+    Curves,
     Extrapolation,
-    extrapolate,
-    quadratic_curve,
-    rational_curve,
+    quadratic_curves,
+    rational_curves,
     simulation_errors,
 )
 from resilience.value_added.effects.effects_table import coefficient_table
 from resilience.value_added.prior_error.simulation import Simulated
 
-__all__ = ["Curves", "coefficients", "curve_table", "curves_of", "extrapolation_table"]
+__all__ = ["Extrapolated", "coefficients", "curve_table", "extrapolated", "extrapolation_table"]
 
 Floats = NDArray[np.float64]
 
@@ -30,55 +29,66 @@ _GRID = np.round(np.linspace(-1.0, 2.0, 61), 2)  # where curves are written down
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Curves:
-    """The curves of all terms.
+class Extrapolated:
+    """The curves of all terms and what is taken of them.
 
     Attributes
     ----------
-    taken, rational, quadratic : tuple of Curve
-        The curve behind the estimate of each term, and both there are.
+    rational, quadratic : Curves
+        Both families.
     asked : {"rational", "quadratic"}
         The family asked for.
     found : Simulated
         The means behind them.
     """
 
-    taken: tuple[Curve, ...]
-    rational: tuple[Curve, ...]
-    quadratic: tuple[Curve, ...]
+    rational: Curves
+    quadratic: Curves
     asked: Extrapolation
     found: Simulated
 
     @property
+    def is_rational(self) -> NDArray[np.bool_]:
+        """Terms whose estimate comes from the rational curve, shape (p,)."""
+        behaves = np.array([not reason for reason in self.rational.reasons])
+        return behaves & (self.asked == "rational")
+
+    @property
     def estimates(self) -> Floats:
         """Estimates without errors, shape (p,)."""
-        return np.array([curve.value for curve in self.taken])
+        own = self.rational.limits, self.quadratic.limits
+        return np.where(self.is_rational, *own)
 
     @property
     def weights(self) -> Floats:
-        """Their derivatives in the means, shape (p, n_multipliers)."""
-        return np.array([curve.weights for curve in self.taken])
+        """Their derivatives in the means, shape (p, n_multipliers, p)."""
+        own = self.rational.weights, self.quadratic.weights
+        return np.where(self.is_rational[:, None, None], *own)
 
 
-def curves_of(found: Simulated, asked: Extrapolation) -> Curves:
-    """Return the curves through the means of a simulation."""
-    columns = list(zip(found.means.T, found.errors[-1], strict=True))
-    return Curves(
-        taken=tuple(
-            extrapolate(MULTIPLIERS, means, kind=asked, error=float(error))
-            for means, error in columns
-        ),
-        rational=tuple(
-            rational_curve(MULTIPLIERS, means, float(error)) for means, error in columns
-        ),
-        quadratic=tuple(quadratic_curve(MULTIPLIERS, means) for means, _ in columns),
+def extrapolated(found: Simulated, asked: Extrapolation, degree: int) -> Extrapolated:
+    """Return the curves through the means of a simulation.
+
+    Parameters
+    ----------
+    found : Simulated
+        Means at the multipliers.
+    asked : {"rational", "quadratic"}
+        The family asked for.
+    degree : int
+        Number of columns with errors of their own.
+    """
+    means = found.means
+    return Extrapolated(
+        rational=rational_curves(MULTIPLIERS, means, found.errors[-1], degree=degree),
+        quadratic=quadratic_curves(MULTIPLIERS, means),
         asked=asked,
         found=found,
     )
 
 
 def coefficients(
-    terms: tuple[str, ...], curves: Curves, covariance: Floats, *, level: float, n_sets: int
+    terms: tuple[str, ...], curves: Extrapolated, covariance: Floats, *, level: float, n_sets: int
 ) -> pd.DataFrame:
     """Return the table of coefficients, by Student's t where sets of schools gave the variance.
 
@@ -86,7 +96,7 @@ def coefficients(
     ----------
     terms : tuple of str
         Fixed terms.
-    curves : Curves
+    curves : Extrapolated
         Their curves.
     covariance : ndarray of shape (p, p)
         Covariance of the estimates.
@@ -102,43 +112,46 @@ def coefficients(
         half = float(special.stdtrit(df, 0.5 + level / 2.0)) * table["std_error"]
         table["p_value"] = 2.0 * special.stdtr(df, -table["statistic"].abs().to_numpy())
         table["conf_low"], table["conf_high"] = beta - half, beta + half
-    reasons = [_reason(r) if curves.asked == "rational" else "" for r in curves.rational]
-    table["extrapolation"] = pd.Series([curve.kind for curve in curves.taken], dtype=object)
+    asked = curves.asked == "rational"
+    reasons = [_reason(why) if asked else "" for why in curves.rational.reasons]
+    kinds = ["rational" if taken else "quadratic" for taken in curves.is_rational]
+    table["extrapolation"] = pd.Series(kinds, dtype=object)
     table["simulation_error"] = simulation_errors(curves.found.pairs, curves.weights)
     table["reason"] = pd.Series(reasons, dtype=object)
     return table
 
 
-def extrapolation_table(terms: tuple[str, ...], curves: Curves) -> pd.DataFrame:
+def extrapolation_table(terms: tuple[str, ...], curves: Extrapolated) -> pd.DataFrame:
     """Return both curves of every term in a row each."""
+    families = (curves.rational, curves.quadratic)
+    noise = [simulation_errors(curves.found.pairs, family.weights) for family in families]
     rows = []
     for k, term in enumerate(terms):
-        for curve in (curves.rational[k], curves.quadratic[k]):
-            noise = simulation_errors(curves.found.pairs[:, :, [k]], curve.weights[None])
+        for family, own in zip(families, noise, strict=True):
             rows.append(
                 {
                     "term": term,
-                    "extrapolation": curve.kind,
-                    "estimate": curve.value,
-                    "simulation_error": float(noise[0]),
-                    "pole": -curve.parameters[2] if curve.kind == "rational" else np.nan,
-                    "reason": _reason(curve),
+                    "extrapolation": family.kind,
+                    "estimate": float(family.limits[k]),
+                    "simulation_error": float(own[k]),
+                    "pole": family.pole,
+                    "reason": _reason(family.reasons[k]),
                 }
             )
     return pd.DataFrame(rows)
 
 
-def curve_table(terms: tuple[str, ...], curves: Curves) -> pd.DataFrame:
+def curve_table(terms: tuple[str, ...], curves: Extrapolated) -> pd.DataFrame:
     """Return the simulated means and points of the curves; a rational one where it behaves."""
     found, parts = curves.found, []
     for k, term in enumerate(terms):
         parts.append(
             _points(term, "simulated", np.array(MULTIPLIERS), found.means[:, k], found.errors[:, k])
         )
-        for curve in (curves.quadratic[k], curves.rational[k]):
-            if not curve.reason:
+        for family in (curves.quadratic, curves.rational):
+            if not family.reasons[k]:
                 nothing = np.full(len(_GRID), np.nan)
-                parts.append(_points(term, curve.kind, _GRID, curve.at(_GRID), nothing))
+                parts.append(_points(term, family.kind, _GRID, family.at(_GRID)[:, k], nothing))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -156,6 +169,6 @@ def _points(
     )
 
 
-def _reason(curve: Curve) -> object:
+def _reason(why: str) -> object:
     """Return in words why a rational curve is not to be trusted; nothing where it is."""
-    return text(f"simex.reason_{curve.reason}") if curve.reason else ""
+    return text(f"simex.reason_{why}") if why else ""

@@ -30,6 +30,7 @@ from resilience.value_added.prior_error.contaminated import Contaminated
 __all__ = ["Simulated", "jackknife_covariance", "simulate_errors"]
 
 Floats = NDArray[np.float64]
+Codes = NDArray[np.int64]
 
 _Pair = tuple[Floats, Floats]  # estimates and covariances
 
@@ -130,12 +131,10 @@ class _SetTask:
     source: Contaminated
     seeds: tuple[np.random.SeedSequence, ...]
     level: str
-    n_sets: int
+    sets: Codes
 
     def __call__(self, k: int) -> tuple[Floats, Floats]:
-        names = [v.name for v in self.source.products.cross.levels]
-        n_units = self.source.products.cross.levels[names.index(self.level)].n_groups
-        rest, rows = self.source.without(self.level, np.arange(n_units) % self.n_sets == k)
+        rest, rows = self.source.without(self.level, self.sets == k)
         zero = np.zeros(rest.observed.shape)
         first, covariance = self.fitter.fit(rest.cross(zero, 0.0))
         means = []
@@ -216,8 +215,8 @@ def jackknife_covariance(
 ) -> tuple[Floats, int]:
     """Return the covariance of SIMEX estimates by leaving out sets of schools.
 
-    Everything but the pole of the curves is done anew without a set: null models of latent
-    compositions, error variances given by a reliability, and all fits, with the same draws.
+    Null models of latent compositions, error variances given by a reliability and all fits are done
+    anew without a set, with the same draws; the curves move as their derivatives say.
 
     Parameters
     ----------
@@ -225,7 +224,7 @@ def jackknife_covariance(
         The naive design.
     found : Simulated
         The estimates from all rows.
-    weights : ndarray of shape (p, n_multipliers)
+    weights : ndarray of shape (p, n_multipliers, p)
         Derivatives of the extrapolated values in the means.
     n_jobs : int
         Processes.
@@ -246,15 +245,18 @@ def jackknife_covariance(
     enough = [v for v in cross.levels if v.n_groups >= _SETS and 0 in v.columns]
     level = enough[0] if enough else cross.levels[len(found.fitter.model.groups) - 1]
     n_sets = min(level.n_groups, _SETS)
+    # at random: neighbours in a list of schools are alike, and sets by turns would be too even
+    shuffled, *seeds = seed.spawn(1 + _PAIRS_OF_SETS)
+    order = np.random.default_rng(shuffled).permutation(level.n_groups)
     task = _SetTask(
         fitter=found.fitter,
         source=source,
-        seeds=tuple(seed.spawn(_PAIRS_OF_SETS)),
+        seeds=tuple(seeds),
         level=level.name,
-        n_sets=n_sets,
+        sets=np.asarray(order % n_sets, dtype=np.int64),
     )
     done, _ = _done(_run(task, n_sets, n_jobs), "simex.failed_sets", least=1.0)
-    values = np.array([np.einsum("kp,pk->p", means, weights) for means, _ in done])
+    values = np.array([np.einsum("kr,pkr->p", means, weights) for means, _ in done])
     around = values - values.mean(axis=0)
     return np.asarray((n_sets - 1) / n_sets * around.T @ around), n_sets
 
