@@ -170,3 +170,60 @@ def test_total_covariance_equals_that_of_statsmodels():
     )
     assert mean == pytest.approx(np.asarray(other.params), rel=1e-9)
     assert total == pytest.approx(np.asarray(other.cov_params()), rel=1e-9, abs=1e-14)
+
+
+@pytest.fixture(scope="module")
+def drifting():
+    """Three years of pupils of 20 schools, ses missing by the outcome; years as AR(1)."""
+    rng = np.random.default_rng(5)
+    school, year = np.repeat(np.arange(20), 45), np.tile(np.repeat([2021, 2022, 2023], 15), 20)
+    ses = rng.normal(size=900)
+    score = 0.4 * ses + 0.5 * rng.normal(size=20)[school]
+    score = score + 0.3 * rng.normal(size=(20, 3))[school, year - 2021] + rng.normal(size=900)
+    frame = pd.DataFrame({"school_id": school, "year": year, "ses": ses, "score": score})
+    frame["ses"] = frame["ses"].mask(rng.random(900) < 1 / (1 + np.exp(1.0 + score)))
+    model = rs.ValueAddedModel(
+        "score ~ ses",
+        group="school_id",
+        time="year",
+        intake=rs.Intake(missing="impute", n_imputations=M),
+        structure=rs.Structure(drift="ar1"),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rs.WeakDataWarning)  # three years tell drift weakly
+        return model.fit(frame, random_state=2)
+
+
+YEARLY = {
+    "target": lambda va: va.predict_effects("last_year"),
+    "left out": lambda va: va.leave_year_out(),
+    "forecast": lambda va: va.forecast(n_pupils=25, level=0.9),
+    "lines": lambda va: va.year_effects(level=0.9),
+}
+
+
+@pytest.mark.parametrize("name", YEARLY)
+def test_effects_of_years_pool_as_any_estimate(drifting, name):
+    found, each = YEARLY[name](drifting), [YEARLY[name](f) for f in drifting.fits]
+    mean, total, between = rubin([t["effect"] for t in each], [t["std_error"] ** 2 for t in each])
+    assert found["effect"].to_numpy() == pytest.approx(mean, abs=EXACT)
+    assert found["std_error"].to_numpy() ** 2 == pytest.approx(total, rel=EXACT)
+    if "mse" in found:
+        assert found["mse"].to_numpy() == pytest.approx(total, rel=EXACT)
+    z = 1.6448536269514722
+    if "predictive_sd" in found:
+        inside = np.mean([t["predictive_sd"] ** 2 for t in each], axis=0)
+        spread = np.sqrt(inside + (1 + 1 / M) * between)
+        assert found["predictive_sd"].to_numpy() == pytest.approx(spread, rel=EXACT)
+        assert found["predictive_high"].to_numpy() == pytest.approx(mean + z * spread, abs=EXACT)
+        # the variance of the target is the mean of the fits': prmse is one minus the share of it
+        prior = np.mean([t["std_error"] ** 2 / (1 - t["prmse"]) for t in each], axis=0)
+        assert found["prmse"].to_numpy() == pytest.approx(1 - total / prior, rel=1e-8)
+    if "conf_low" in found:
+        low = mean - z * np.sqrt(total)
+        assert found["conf_low"].to_numpy() == pytest.approx(low, abs=1e-8)
+
+
+def test_data_for_a_precision_are_refused_where_years_drift(drifting):
+    with pytest.raises(rs.SpecificationError, match="sufficiency belongs to one fit"):
+        drifting.sufficiency(reliability=0.8)

@@ -2,59 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NoReturn, Self
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.results import format_table
-from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.rubin import pool_estimates
 from resilience.value_added.effects.explained_variance import explained_variance_table
 from resilience.value_added.fits.prediction import Effects
 from resilience.value_added.gaps.completion import complete
-from resilience.value_added.gaps.pooled_tables import (
-    pooled_augment,
-    pooled_prediction,
-    pooled_target,
-)
+from resilience.value_added.gaps.pooled_methods import PooledMethods
+from resilience.value_added.gaps.pooled_tables import pooled_augment, pooled_prediction
 from resilience.value_added.intake.gap_report import MissingResults
 from resilience.value_added.intake.tables_in_memory import table_in_memory
 from resilience.value_added.results import ValueAddedResults
-from resilience.value_added.years.targets import Target, target_table
 
-__all__ = ["ImputedResults", "PooledProducts"]
-
-
-class PooledProducts:
-    """Stands where one fit has its cross-products, and says why there are none."""
-
-    def __init__(self, n_fits: int) -> None:
-        self._n_fits = n_fits
-
-    def __getattr__(self, name: str) -> NoReturn:
-        known = hasattr(CrossProducts, name) or name in CrossProducts.__dataclass_fields__
-        if known and not name.startswith("_"):
-            raise _refusal("cross", self._n_fits)
-        raise AttributeError(name)
-
-
-def _printed(value: float) -> Bilingual:
-    shown = f"{value:.1f}"
-    return Bilingual(shown, shown.replace(".", ","))
-
-
-def _refusal(method: str, n: int) -> SpecificationError:
-    return SpecificationError(text("imputation.one_fit", method=method, n=n))
+__all__ = ["ImputedResults"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class ImputedResults(ValueAddedResults):
+class ImputedResults(PooledMethods, ValueAddedResults):
     """Results of `ValueAddedModel` with ``Intake(missing="impute")``, pooled by Rubin's rules.
 
     Attributes
@@ -86,11 +57,6 @@ class ImputedResults(ValueAddedResults):
     gaps: MissingResults
     seed: int
     imputation: pd.DataFrame
-
-    @property
-    def n_imputations(self) -> int:
-        """Number of completed data sets."""
-        return len(self.fits)
 
     @property
     def missing(self) -> MissingResults:
@@ -149,13 +115,6 @@ class ImputedResults(ValueAddedResults):
             frames *= self.n_imputations
         return pooled_augment(self.fits, frames, table)
 
-    def predict_effects(
-        self, target: Target = "persistent", *, lag_correlation: float = 0.0
-    ) -> pd.DataFrame:
-        """Return the pooled predictions of a target; see `EffectsResults.predict_effects`."""
-        tables = [target_table(f, target, lag_correlation=lag_correlation) for f in self.fits]
-        return pooled_target(tables)
-
     def explained_variance(self) -> pd.DataFrame:
         """Return R² under every definition that applies, as the mean over the fits."""
         tables = [explained_variance_table(fit) for fit in self.fits]
@@ -192,43 +151,8 @@ class ImputedResults(ValueAddedResults):
         """Return the fields as plain Python objects, without the single fits."""
         return {k: v for k, v in super().to_dict().items() if k != "fits"}
 
-    def simulate(self, n: int = 1, *, random_state: int = 0) -> list[CrossProducts]:
-        """Refused: outcomes are drawn from one fit; ask it of ``fits``."""
-        raise _refusal("simulate", self.n_imputations)
 
-    def refit(self, products: CrossProducts) -> Self:
-        """Refused: other products are fitted as one model; ask it of ``fits``."""
-        raise _refusal("refit", self.n_imputations)
-
-    def bootstrap(
-        self,
-        n_replicates: int = 500,
-        *,
-        kind: Literal["parametric", "cluster"] = "parametric",
-        level: float = 0.95,
-        n_jobs: int = 1,
-        random_state: int = 0,
-        progress: bool = False,
-    ) -> NoReturn:
-        """Refused: replicates are drawn from one fit; ask it of ``fits``."""
-        raise _refusal("bootstrap", self.n_imputations)
-
-    def variance_intervals(
-        self,
-        *,
-        method: Literal["profile", "bootstrap"] = "profile",
-        level: float = 0.95,
-        n_replicates: int = 500,
-        n_jobs: int = 1,
-        random_state: int = 0,
-    ) -> NoReturn:
-        """Refused: a profile belongs to one likelihood; ask it of ``fits``."""
-        raise _refusal("variance_intervals", self.n_imputations)
-
-    def influence(self, units: Sequence[object] | None = None) -> NoReturn:
-        """Refused: schools are left out of one fit; ask it of ``fits``."""
-        raise _refusal("influence", self.n_imputations)
-
-    def leave_out(self, *, units: Sequence[object] | None = None, year: object = None) -> Self:
-        """Refused: rows are left out before the imputation; fit again to the table without them."""
-        raise _refusal("leave_out", self.n_imputations)
+def _printed(value: float) -> Bilingual:
+    """Return a number with the decimal sign of each language."""
+    shown = f"{value:.1f}"
+    return Bilingual(shown, shown.replace(".", ","))

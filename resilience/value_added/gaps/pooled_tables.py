@@ -14,7 +14,7 @@ from resilience.value_added.fits.prediction import Effects
 from resilience.value_added.intake.tables_in_memory import table_in_memory
 from resilience.value_added.results import ValueAddedResults
 
-__all__ = ["pooled_augment", "pooled_prediction", "pooled_target"]
+__all__ = ["pooled_augment", "pooled_prediction", "pooled_years"]
 
 Floats = NDArray[np.float64]
 Fits = Sequence[ValueAddedResults]
@@ -71,30 +71,56 @@ def pooled_augment(fits: Fits, frames: Sequence[pd.DataFrame], table: pd.DataFra
     return table.assign(**{name: averaged[name].to_numpy() for name in new})
 
 
-def pooled_target(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """Return predictions of a target of years, with the variance between the fits added.
+def pooled_years(tables: Sequence[pd.DataFrame], *, level: float | None = None) -> pd.DataFrame:
+    """Return tables of the years' effects, with the variance between the fits added.
 
     Parameters
     ----------
     tables : sequence of DataFrame
-        ``school_id effect conditional_sd std_error reliability prmse target``.
+        Of one shape: ``effect std_error`` and what stands beside them, of every fit.
+    level : float, optional
+        Coverage of the tables' intervals, where they have any.
     """
+    first, n = tables[0], len(tables)
     effect = _stack(tables, "effect")
-    total = pool_estimates(effect, _stack(tables, "std_error") ** 2)
-    conditional = pool_estimates(effect, _stack(tables, "conditional_sd") ** 2)
-    spread = _stack(tables, "conditional_sd") ** 2
+    mean, between = effect.mean(axis=0), (1.0 + 1.0 / n) * effect.var(axis=0, ddof=1)
+    found = first.assign(effect=mean)
+    spreads = [c for c in ("std_error", "conditional_sd", "predictive_sd") if c in first.columns]
+    for name in spreads:
+        found[name] = np.sqrt((_stack(tables, name) ** 2).mean(axis=0) + between)
+    if "mse" in first.columns:
+        found["mse"] = found["std_error"] ** 2
+    if "residual" in first.columns:
+        found["residual"] = _stack(tables, "residual").mean(axis=0)
+    if "reliability" in first.columns:
+        found = found.assign(**_trust(tables, found))
+    if level is not None:
+        z = float(special.ndtri(0.5 + level / 2.0))
+        for name in ("conf", "predictive"):
+            if f"{name}_low" in first.columns:
+                half = (_stack(tables, f"{name}_high") - _stack(tables, f"{name}_low")) / (2.0 * z)
+                reach = z * np.sqrt((half**2).mean(axis=0) + between)
+                found = found.assign(**{f"{name}_low": mean - reach, f"{name}_high": mean + reach})
+    return found
+
+
+def _trust(tables: Sequence[pd.DataFrame], pooled: pd.DataFrame) -> dict[str, Floats]:
+    """Return reliability and PRMSE of the pooled effects against the mean variance of the target.
+
+    In each fit one minus PRMSE is the squared error over the target's variance among schools.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
-        # the target's variance among schools: one minus the reliability is its unexplained share
-        prior = np.nanmean(spread / (1.0 - _stack(tables, "reliability")), axis=0)
-        reliability = np.clip(1.0 - conditional.total / prior, 0.0, 1.0)
-        prmse = 1.0 - total.total / prior
-    return tables[0].assign(
-        effect=total.estimate,
-        conditional_sd=conditional.std_error,
-        std_error=total.std_error,
-        reliability=np.where(np.isfinite(prior), reliability, 0.0),
-        prmse=prmse,
-    )
+        each = _stack(tables, "std_error") ** 2 / (1.0 - _stack(tables, "prmse"))
+        prior = np.where(np.isfinite(each), each, 0.0).mean(axis=0)
+        lost = pooled["std_error"].to_numpy() ** 2 / prior
+    known = np.where(prior > 0, 1.0 - lost, 0.0)
+    if "conditional_sd" not in pooled.columns:
+        gap = _stack(tables, "reliability").mean(axis=0) - _stack(tables, "prmse").mean(axis=0)
+        return {"reliability": np.clip(known + gap, 0.0, 1.0), "prmse": known}
+    with np.errstate(divide="ignore", invalid="ignore"):
+        open_ = pooled["conditional_sd"].to_numpy() ** 2 / prior
+    trust = np.where(prior > 0, np.clip(1.0 - open_, 0.0, 1.0), 0.0)
+    return {"reliability": trust, "prmse": known}
 
 
 def _stack(tables: Sequence[pd.DataFrame], column: str) -> Floats:

@@ -23,7 +23,8 @@ from resilience.stats.rubin import (
 from resilience.value_added.definitions.definition import ModelDefinition
 from resilience.value_added.definitions.specification import Intake
 from resilience.value_added.effects.effects_table import effects_table
-from resilience.value_added.gaps.imputed_results import ImputedResults, PooledProducts
+from resilience.value_added.gaps.imputed_results import ImputedResults
+from resilience.value_added.gaps.pooled_methods import PooledProducts
 from resilience.value_added.intake.gap_report import MissingResults
 from resilience.value_added.results import ValueAddedResults
 
