@@ -1,7 +1,8 @@
 """What the imputation works on: every column as standardised numbers or codes, with its gaps.
 
-A column that does not vary within any unit of a level (a school's kind, a year's policy) is one of
-that level: a unit gets one value for all its pupils.  The columns of ``Intake.standardize_by``
+A column that does not vary within any unit of a level (a school's kind, a year's policy, what is
+known of a pupil with a row per subject) is one of that level: a unit gets one value for all its
+rows.  The columns of ``Intake.standardize_by``
 part the outcome and the priors into cells of their own mean and SD, and so they are imputed.
 """
 
@@ -21,7 +22,7 @@ from resilience.errors import DataError
 from resilience.i18n import text
 from resilience.stats.nested_draws import NestedUnits
 from resilience.value_added.definitions.definition import ModelDefinition
-from resilience.value_added.definitions.specification import Intake
+from resilience.value_added.definitions.specification import Intake, Structure
 from resilience.value_added.intake.intake_preparation import standardised_columns
 
 __all__ = ["Variable", "nested_units", "plain_columns", "read_variables", "unit_codes"]
@@ -225,6 +226,8 @@ def _replaced(variable: Variable, values: Floats, level: int) -> Variable:
 def nested_units(frame: pd.DataFrame, model: ModelDefinition) -> NestedUnits:
     """Return the units of a model's rows: schools by years where it has years, schools, outer ones.
 
+    Pupils with several rows (subjects) are the innermost units where ``Structure.unit`` names them.
+
     Parameters
     ----------
     frame : DataFrame
@@ -235,6 +238,9 @@ def nested_units(frame: pd.DataFrame, model: ModelDefinition) -> NestedUnits:
     columns = [[name] for name in reversed(model.groups)]
     if model.time is not None:
         columns.insert(0, [model.groups[-1], model.time])
+    unit = (model.structure or Structure()).unit
+    if unit is not None and frame.duplicated(named := [unit, *columns[0]]).any():
+        columns.insert(0, named)
     codes = [frame.groupby(by, observed=True, sort=True).ngroup().to_numpy() for by in columns]
     sizes = [int(code.max()) + 1 for code in codes]
     parents: list[Codes] = []
