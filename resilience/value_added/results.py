@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -17,7 +18,7 @@ from resilience.value_added.fits.prediction import Effects, predicted_rows, pred
 from resilience.value_added.fits.refits import RefitMethods
 from resilience.value_added.fits.scored_schools import scored_table
 from resilience.value_added.fits.summaries import summary_html, summary_text
-from resilience.value_added.intake.gap_report import MissingResults
+from resilience.value_added.intake.gap_report import MissingResults, gap_words
 from resilience.value_added.prior_error.prior_error import (
     PriorErrorResults,
     prior_error_results,
@@ -236,8 +237,9 @@ class ValueAddedResults(RefitMethods):
         return explained_variance_table(self)
 
     def summary(self, lang: str = "en") -> str:
-        """Return question, data, coefficients, variances and how the search ended, as text."""
-        return summary_text(self, lang)
+        """Return question, data, coefficients, variances, the search's end and gaps, as text."""
+        gaps = gap_words(None if self.learnt is None else self.learnt.missing)
+        return "\n".join([summary_text(self, lang), *(line.localized(lang) for line in gaps)])
 
     def to_latex(
         self, *, lang: str = "en", caption: str | None = None, label: str | None = None
@@ -261,4 +263,5 @@ class ValueAddedResults(RefitMethods):
         return latex_table(self, lang=lang, caption=caption, label=label)
 
     def _repr_html_(self) -> str:
-        return summary_html(self)
+        gaps = gap_words(None if self.learnt is None else self.learnt.missing)
+        return summary_html(self) + "".join(f"<p>{html.escape(line)}</p>" for line in gaps if line)

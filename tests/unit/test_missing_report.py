@@ -113,3 +113,32 @@ def test_chunks_have_no_report_but_a_way_out():
     va = model("raise").fit([full.iloc[:60], full.iloc[60:]])
     with pytest.raises(rs.SpecificationError, match="missing_report"):
         _ = va.missing
+
+
+@pytest.mark.parametrize(
+    ("missing", "english", "russian"),
+    [
+        ("indicator", "filled with means", "заполнены средними"),
+        ("drop", "were left out", "исключены"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:4 rows:resilience.errors.WeakDataWarning")
+def test_the_summary_says_what_was_missing(missing, english, russian):
+    va = model(missing).fit(pupils())
+    assert english in va.summary()
+    assert "4 rows (3.3 %) of 2 schools" in va.summary()
+    assert "prior_score: 2, ses: 3" in va.summary()
+    assert russian in va.summary("ru")
+    assert "3,3 %" in va.summary("ru")
+    assert english in va._repr_html_()
+    assert "Gaps" not in model("raise").fit(pupils().fillna(0.0)).summary()
+
+
+def test_rows_dropped_for_want_of_a_result_are_counted_too():
+    frame = pupils()
+    frame.loc[50:54, "score"] = np.nan
+    with pytest.warns(rs.WeakDataWarning, match="9 rows"):
+        va = model("drop").fit(frame)
+    table = va.missing.columns.set_index("column")
+    assert table.loc["score", "n_missing"] == 5
+    assert table.loc["any", "n_missing"] == va.n_dropped == 9

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from resilience.i18n import Bilingual, text
 from resilience.results import Results
 from resilience.validation import check_columns
 
-__all__ = ["ANY", "MissingResults", "gap_report"]
+__all__ = ["ANY", "MissingResults", "gap_report", "gap_words"]
 
 ANY = "any"  # the row of pupils with a gap in any of the columns
 
@@ -139,6 +140,24 @@ def gap_report(
         group=group,
         handling=handling,
     )
+
+
+def gap_words(missing: MissingResults | None) -> list[Bilingual]:
+    """Return the lines of a summary that say what was missing; none where nothing was."""
+    if missing is None or not missing.any_missing:
+        return []
+    last = missing.columns.iloc[-1]
+    share = f"{100 * float(last['share_missing']):.1f}"
+    by_column = missing.columns[:-1][missing.columns["n_missing"][:-1] > 0]
+    named = ", ".join(f"{row.column}: {row.n_missing}" for row in by_column.itertuples())
+    words = text(
+        f"imputation.handled_{missing.handling}",
+        pupils=int(last["n_missing"]),
+        share=Bilingual(share, share.replace(".", ",")),
+        schools=int(last["n_schools"]),
+        columns=named,
+    )
+    return [Bilingual("", ""), words]
 
 
 def _is_number(values: pd.Series) -> bool:

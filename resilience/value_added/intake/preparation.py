@@ -86,8 +86,16 @@ def prepare(
     if intake.missing == "impute":
         raise SpecificationError(text("imputation.only_fit"))
     covariates = list(dict.fromkeys([*parts.variables, *intake.composition]))
+    # only rows that may be dropped may lack a result or an identifier
+    strict = [
+        c for c in (parts.outcome, *keys) if intake.missing == "drop" and frame[c].isna().any()
+    ]
     missing = gap_report(
-        frame, covariates, group=groups[-1], handling=intake.missing, compared=[parts.outcome]
+        frame,
+        [*covariates, *strict],
+        group=groups[-1],
+        handling=intake.missing,
+        compared=[parts.outcome],
     )
     frame, n_dropped, means = _gaps(frame, parts.variables, [parts.outcome, *keys], intake, groups)
     added = [f"{name}_missing" for name in means]
