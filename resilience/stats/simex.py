@@ -211,7 +211,9 @@ def simulation_errors(draws: Floats, weights: Floats) -> Floats:
     return np.asarray(values.std(axis=0, ddof=1) / np.sqrt(len(values)))
 
 
-def simex_covariance(multipliers: Sequence[float], own: Floats, between: Floats) -> Floats:
+def simex_covariance(
+    multipliers: Sequence[float], own: Floats, between: Floats, denominator: Floats | None = None
+) -> Floats:
     """Return the covariance of SIMEX estimates by the jackknife of Stefanski and Cook.
 
     Parameters
@@ -222,6 +224,8 @@ def simex_covariance(multipliers: Sequence[float], own: Floats, between: Floats)
         Means of the fits' own covariances.
     between : ndarray of shape (n_multipliers, p, p)
         Covariances of the estimates over the draws.
+    denominator : ndarray of shape (degree + 1,), optional
+        Of the rational curves: variances are quotients with its square.
 
     Raises
     ------
@@ -234,7 +238,10 @@ def simex_covariance(multipliers: Sequence[float], own: Floats, between: Floats)
     """
     p = own.shape[1]
     rest = (own - between).reshape(len(own), -1)
-    found = quadratic_curves(multipliers, rest).limits.reshape(p, p)
+    below = np.array([1.0]) if denominator is None else denominator
+    squares = np.polynomial.polynomial.polyval(np.asarray(multipliers), below) ** 2
+    last = float(np.polynomial.polynomial.polyval(-1.0, below)) ** 2
+    found = quadratic_curves(multipliers, rest * squares[:, None]).limits.reshape(p, p) / last
     found = 0.5 * (found + found.T)
     scale = np.sqrt(np.diag(own[0]))
     if (np.diag(found) <= 0).any():

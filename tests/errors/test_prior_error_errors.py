@@ -195,3 +195,15 @@ def test_a_prior_that_no_term_depends_on():
 def test_draws_that_leave_much_to_chance_warn():
     with pytest.warns(rs.WeakDataWarning, match="n_simulations"):
         run(table().assign(csem=0.7), reliability="csem")
+
+
+@pytest.mark.filterwarnings("ignore::resilience.errors.WeakDataWarning")  # 10 data sets per point
+def test_a_spline_that_ends_with_the_data():
+    with pytest.raises(rs.DataError) as error:
+        run(how=model("score ~ bs(prior_score, df=4)"))
+    assert_says(error, "bs(prior_score, df=4)", "extrapolation='extend'")
+    found = run(
+        how=model("score ~ bs(prior_score, df=4, extrapolation='extend')"),
+        extrapolation="quadratic",
+    )
+    assert np.isfinite(found.fixed_effects["estimate"]).all()

@@ -118,17 +118,17 @@ def test_simex_takes_the_known_part_of_the_bias_away():
     assert ((naive[:, 2] > quadratic[:, 2]) & (quadratic[:, 2] > rational[:, 2])).all()
 
 
-@pytest.mark.filterwarnings("ignore::resilience.errors.WeakDataWarning")  # 12 data sets per point
+@pytest.mark.filterwarnings("ignore::resilience.errors.WeakDataWarning")  # 10 data sets per point
 def test_intervals_of_the_jackknife_cover_nothing_where_nothing_is():
-    """Schools of 3 to 12 pupils, whose shrinkage is estimated too; true composition effect 0.
+    """Schools of 4 to 14 pupils, whose shrinkage is estimated too; true composition effect 0.
 
     95 % intervals hold the truth at their nominal rate, standard errors are the spread over
-    regions; no naive estimate of the slope comes near the truth.
+    regions (of slope and composition); no naive estimate of the slope comes near the truth.
     """
-    n = 18
+    n = 14
 
     def small(rng):
-        return rng.integers(3, 13, size=80)
+        return rng.integers(4, 15, size=50)
 
     naive, rational, _, error, low, high = estimates(
         n,
@@ -136,7 +136,7 @@ def test_intervals_of_the_jackknife_cover_nothing_where_nothing_is():
         start=100,
         sizes=small,
         variance="jackknife",
-        n_simulations=12,
+        n_simulations=10,
     )
     for k, truth in ((1, SLOPE), (2, 0.0)):
         inside = np.mean((low[:, k] <= truth) & (truth <= high[:, k]))
@@ -145,7 +145,8 @@ def test_intervals_of_the_jackknife_cover_nothing_where_nothing_is():
         assert abs(rational[:, k].mean() - truth) < 3 * error_of_mean(rational)[k] + 0.02
     spread = rational.std(axis=0, ddof=1)
     # the spread of n regions is known to 1/√(2(n − 1)) of itself
-    assert (np.abs(error.mean(axis=0) / spread - 1.0) < 3 / np.sqrt(2 * (n - 1))).all()
+    ratio = (error.mean(axis=0) / spread)[1:]
+    assert (np.abs(ratio - 1.0) < 3 / np.sqrt(2 * (n - 1))).all()
     assert (naive[:, 1] < SLOPE - 0.06).all()
 
 

@@ -20,7 +20,7 @@ from resilience.data.design import (
     design_from_frame,
     formula_columns,
 )
-from resilience.errors import SpecificationError
+from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
 from resilience.stats.changed_products import ChangedProducts, nested_positions
 from resilience.stats.crossproducts import ONES, CrossProducts
@@ -276,7 +276,11 @@ def _changed(found: Contaminated) -> tuple[int, ...]:
     noise = np.random.default_rng(0).normal(size=found.observed.shape)
     moved = found.frame.assign(**found._columns(noise, 1.0))
     spec, columns = found.design.spec, found.design.cross.columns
-    before, after = design_columns(spec, found.frame), design_columns(spec, moved)
+    before = design_columns(spec, found.frame)
+    try:
+        after = design_columns(spec, moved)
+    except DataError as error:
+        raise DataError(text("simex.not_evaluable", reason=error.message)) from error
     names = [str(name) for name in spec.column_names]
     changed = [names[k] for k in np.flatnonzero((before != after).any(axis=0))]
     if not changed:

@@ -49,7 +49,8 @@ class PriorErrorResults(Results):
     simex : SimexResults
         The second opinion.
     composition_terms : tuple of str
-        Terms of the compositions of error-prone priors.
+        Terms of the schools' compositions, of exact columns too: they take up what an error-prone
+        prior loses.
 
     References
     ----------
@@ -91,8 +92,8 @@ class PriorErrorResults(Results):
 
         ``term prior_correction estimate std_error conf_low conf_high phantom composition_effect``:
         ``phantom`` is the naive coefficient minus the row's, ``composition_effect`` says whether
-        the interval excludes zero.  Without a composition of an error-prone prior it has no rows:
-        then the phantom stands in the school effects.
+        the interval excludes zero.  Without a composition it has no rows: then the phantom stands
+        in the school effects.
         """
         table = self.coefficients
         table = table[table["term"].isin(self.composition_terms)].reset_index(drop=True)
@@ -238,7 +239,7 @@ def prior_error_results(
         n_jobs=n_jobs,
         random_state=random_state,
     )
-    composition = [f"{name}_mean" for name in calibration.composition if name in calibration.prone]
+    composition = [f"{name}_mean" for name in calibration.composition]
     return PriorErrorResults(
         naive=fits[0],
         calibrated=fits[1],

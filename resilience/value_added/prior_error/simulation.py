@@ -34,8 +34,11 @@ Codes = NDArray[np.int64]
 
 _Pair = tuple[Floats, Floats]  # estimates and covariances
 
-_SETS = 30  # of schools that are left out
-_PAIRS_OF_SETS = 2  # the draws are the same with and without a set: few of them do
+_SETS = 100  # of schools that are left out
+_SETS_OF_MANY = 40  # above fifty thousand rows
+_MANY = 50_000
+_UNITS = 30  # that make an outer level the one whose units are left out
+_PAIRS_OF_SETS = 1  # the draws are the same with and without a set: one pair does
 _LAST_STEP = 1e-5  # of deviance: the error of a refit is nothing beside that of its draw
 _LEAST_SHARE = 0.5  # of the pairs must have estimates
 
@@ -242,9 +245,9 @@ def jackknife_covariance(
     """
     cross = source.products.cross
     # whole units of the outermost level that has enough of them
-    enough = [v for v in cross.levels if v.n_groups >= _SETS and 0 in v.columns]
+    enough = [v for v in cross.levels if v.n_groups >= _UNITS]
     level = enough[0] if enough else cross.levels[len(found.fitter.model.groups) - 1]
-    n_sets = min(level.n_groups, _SETS)
+    n_sets = min(level.n_groups, _SETS if cross.n_rows <= _MANY else _SETS_OF_MANY)
     # at random: neighbours in a list of schools are alike, and sets by turns would be too even
     shuffled, *seeds = seed.spawn(1 + _PAIRS_OF_SETS)
     order = np.random.default_rng(shuffled).permutation(level.n_groups)
