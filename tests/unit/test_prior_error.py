@@ -244,6 +244,24 @@ def test_both_variances_are_of_one_size(data):
     assert (np.abs(one / other - 1) < 0.45).all()
 
 
+@pytest.mark.filterwarnings("ignore::resilience.errors.WeakDataWarning")  # few schools and draws
+def test_whole_schools_are_left_out_where_years_are_levels_too():
+    """12 schools of two years: 12 sets, although there are 24 cells, and t with 11 degrees."""
+    data = region(n_schools=12)
+    how = rs.ValueAddedModel(
+        "score ~ prior_score",
+        group="school_id",
+        time="year",
+        intake=rs.Intake(prior_reliability=0.8),
+    )
+    found = simex(how, data, n_simulations=10)
+    assert found.n_sets == 12
+    row = found.fixed_effects.loc[1]
+    # Student's 97.5 % quantile of 11 degrees of freedom, from printed tables
+    assert row["conf_high"] - row["estimate"] == pytest.approx(2.201 * row["std_error"], rel=1e-4)
+    assert simex(how, data, n_simulations=10, variance="simulation").n_sets == 0
+
+
 def test_a_fit_without_reliability_takes_that_of_the_call(data):
     plain = model(prior_reliability=None).fit(data)
     found = plain.prior_error(data, reliability=0.8, n_simulations=10)

@@ -245,8 +245,8 @@ def jackknife_covariance(
     """
     cross = source.products.cross
     # whole units of the outermost level that has enough of them
-    enough = [v for v in cross.levels if v.n_groups >= _UNITS]
-    level = enough[0] if enough else cross.levels[len(found.fitter.model.groups) - 1]
+    groups = cross.levels[: len(found.fitter.model.groups)]
+    level = next((v for v in groups if v.n_groups >= _UNITS), groups[-1])
     n_sets = min(level.n_groups, _SETS if cross.n_rows <= _MANY else _SETS_OF_MANY)
     # at random: neighbours in a list of schools are alike, and sets by turns would be too even
     shuffled, *seeds = seed.spawn(1 + _PAIRS_OF_SETS)
