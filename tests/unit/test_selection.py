@@ -232,3 +232,13 @@ def test_plot_of_bounds_and_of_shares(va, grade, lang):
     assert figure_of(shares) is not figure_of(ax)
     with pytest.raises(rs.DataError, match="S99"):
         plot_selection(bounds, highlight=["S99"])
+
+
+def test_gaps_of_covariates_are_left_out_of_expected_results_and_of_trimming(va, grade):
+    holed = grade[0].assign(prior_score=grade[0]["prior_score"].where(grade[0].index % 7 > 0))
+    found = selection_bounds(va, holed, stayed="sat_exam", outcome_range=(-6.0, 6.0))
+    full = selection_bounds(va, grade[0], stayed="sat_exam", outcome_range=(-6.0, 6.0))
+    for name in ("delta_low", "share_stayed", "tipping_point"):
+        assert found.table[name].equals(full.table[name])
+    known = found.table["share_stayed"] < 1
+    assert np.isfinite(found.table.loc[known, ["range_low", "trimmed_low"]]).to_numpy().all()

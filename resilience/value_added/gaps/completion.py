@@ -120,7 +120,7 @@ def missing_report(model: ModelDefinition, pupils: object) -> MissingResults:
     """
     table, parts = table_in_memory(pupils), formula_columns(model.formula)
     intake, group = model.intake or Intake(), model.groups[-1]
-    names = list(dict.fromkeys([*parts.variables, *intake.composition]))
+    names = list(dict.fromkeys([*parts.variables, *intake.compositions]))
     check_columns(table, [*names, parts.outcome, group], table="data")
     return gap_report(table, names, group=group, handling=intake.missing, compared=[parts.outcome])
 
@@ -144,7 +144,7 @@ def _checked(model: ModelDefinition, pupils: pd.DataFrame) -> tuple[pd.DataFrame
     check_not_empty(pupils, table="data")
     extra = [c for c in (model.time, structure.weights, structure.unit) if c]
     strict = list(dict.fromkeys([parts.outcome, *groups, *extra, *intake.standardize_by]))
-    covariates = list(dict.fromkeys([*parts.variables, *intake.composition]))
+    covariates = list(dict.fromkeys([*parts.variables, *intake.compositions]))
     check_columns(pupils, [*strict, *covariates], table="data")
     check_numeric(pupils, [parts.outcome], table="data")
     frame = identified(pupils, [*groups, *extra]).copy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -135,6 +136,16 @@ class ImputedResults(PooledMethods, ValueAddedResults):
 
     def summary(self, lang: str = "en") -> str:
         """Return the summary of a fit, then what was missing and what it cost."""
+        words, table = self._price(lang)
+        return "\n".join([super().summary(lang), "", words, table.to_string(index=False)])
+
+    def _repr_html_(self) -> str:
+        words, table = self._price("en")
+        shown = table.to_html(index=False, border=0)
+        return f"{super()._repr_html_()}<p>{html.escape(words)}</p>{shown}"
+
+    def _price(self, lang: str) -> tuple[str, pd.DataFrame]:
+        """Return what was missing in words, and what it cost as a printed table."""
         last = self.gaps.columns.iloc[-1]
         words = text(
             "imputation.summary",
@@ -142,10 +153,8 @@ class ImputedResults(PooledMethods, ValueAddedResults):
             pupils=int(last["n_missing"]),
             share=_printed(100 * float(last["share_missing"])),
         )
-        table = format_table(self.imputation.drop(columns=["estimate", "std_error"]), lang)
-        return "\n".join(
-            [super().summary(lang), "", words.localized(lang), table.to_string(index=False)]
-        )
+        table = self.imputation.drop(columns=["estimate", "std_error"])
+        return words.localized(lang), format_table(table, lang)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain Python objects, without the single fits."""

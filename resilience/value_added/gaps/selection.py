@@ -248,19 +248,25 @@ def _expected(
     schools = results.school_effects["school_id"]
     if found.pupils is None or found.flag is None or results.group not in found.pupils.columns:
         return own, "schools"
-    parts = formula_columns(results.source_formula)
-    keys = [results.group, *([results.time] if results.time else [])]
-    needed = [*parts.variables, *results.intake.composition, *results.intake.standardize_by, *keys]
+    needed = _needed(results)
     if not set(needed) <= set(found.pupils.columns):
         return own, "schools"
     left = found.pupils[~found.flag & found.pupils[results.group].isin(schools).to_numpy()]
-    left = left[left[list(dict.fromkeys(needed))].notna().all(axis=1)]
+    left = left[left[needed].notna().all(axis=1)]
     if not len(left):
         return own, "schools"
     predicted = results.predict(left)[["predicted"]].to_numpy(dtype=float)[:, 0]
     mean = pd.Series(predicted).groupby(left[results.group].to_numpy(), sort=True).mean()
     theirs = mean.reindex(schools.to_numpy()).to_numpy(dtype=float)
     return np.where(np.isfinite(theirs), theirs, own), "pupils"
+
+
+def _needed(results: ValueAddedResults) -> list[str]:
+    """Return the columns that a pupil's expected result rests on."""
+    intake, parts = results.intake, formula_columns(results.source_formula)
+    keys = [results.group, *([results.time] if results.time else [])]
+    columns = [*parts.variables, *intake.composition, *intake.standardize_by, *keys]
+    return list(dict.fromkeys(columns))
 
 
 def _range(
@@ -294,8 +300,11 @@ def _trimming(results: ValueAddedResults, found: Stayed, parts: _Parts) -> tuple
     if found.pupils is None or found.flag is None or outcome not in found.pupils.columns:
         return low, high
     sat = found.pupils[found.flag]
-    used = formula_columns(results.source_formula).variables
-    if results.group not in sat.columns or not set(used) <= set(sat.columns):
+    used = [*_needed(results), outcome]
+    if not set(used) <= set(sat.columns):
+        return low, high
+    sat = sat[sat[used].notna().all(axis=1)]  # residuals of pupils without gaps stand for all
+    if not len(sat):
         return low, high
     fitted = results.augment(sat)
     outcome = formula_columns(results.formula).outcome

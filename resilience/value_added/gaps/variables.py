@@ -106,7 +106,7 @@ def read_variables(
         that has one value or more than ten categories.
     """
     intake, parts = model.intake or Intake(), formula_columns(model.formula)
-    names = list(dict.fromkeys([parts.outcome, *parts.variables, *intake.composition]))
+    names = list(dict.fromkeys([parts.outcome, *parts.variables, *intake.compositions]))
     within = standardised_columns(parts, intake)
     codes = unit_codes(units)
     found: list[Variable] = []
