@@ -137,6 +137,7 @@ def test_tables_that_rest_on_effects_work(pooled):
 @pytest.mark.parametrize(
     ("method", "arguments"),
     [
+        ("types", ()),
         ("simulate", ()),
         ("refit", (None,)),
         ("bootstrap", ()),

@@ -116,6 +116,10 @@ class PooledMethods:
             level=level,
         )
 
+    def types(self, *, forced: bool = False) -> NoReturn:
+        """Refused: Type A is a sub-block of one fit's cross-products; ask it of ``fits``."""
+        raise _refusal("types", self.n_imputations)
+
     def simulate(self, n: int = 1, *, random_state: int = 0) -> list[CrossProducts]:
         """Refused: outcomes are drawn from one fit; ask it of ``fits``."""
         raise _refusal("simulate", self.n_imputations)
