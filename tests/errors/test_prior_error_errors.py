@@ -207,3 +207,17 @@ def test_a_spline_that_ends_with_the_data():
         extrapolation="quadratic",
     )
     assert np.isfinite(found.fixed_effects["estimate"]).all()
+
+
+@pytest.mark.filterwarnings("ignore:the pseudo data sets")
+def test_a_term_of_one_school_alone_takes_the_other_variance():
+    data = table()
+    data["only"] = ((data["school_id"] == "S03") & (np.arange(128) % 2 == 0)).astype(float)
+    how = model("score ~ prior_score + only")
+    with pytest.warns(rs.WeakDataWarning, match="1 of 16 fits") as warned:
+        found = run(data, how=how, variance="jackknife")
+    said = next(w.message for w in warned if "1 of 16" in str(w.message))
+    assert "'only'" in str(said)
+    assert "складного ножа" in said.localized("ru")
+    assert found.variance == "simulation"
+    assert found.n_sets == 0

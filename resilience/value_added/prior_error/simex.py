@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from resilience.data.design import formula_columns
-from resilience.errors import SpecificationError, warn_weak_data
+from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import text
 from resilience.stats.profile import Method
 from resilience.stats.simex import MULTIPLIERS, Extrapolation, simex_covariance
@@ -109,7 +109,8 @@ def simex(
     Warns
     -----
     WeakDataWarning
-        If the draws leave more than a fifth of a standard error unknown.
+        If the draws leave more than a fifth of a standard error unknown; if a term cannot be
+        estimated without some schools, so that ``simulation`` takes the place of ``jackknife``.
 
     References
     ----------
@@ -196,12 +197,15 @@ def _estimated(model: ModelDefinition, data: pd.DataFrame, settings: _Settings) 
     terms = source.design.terms
     curves = extrapolated(found, settings.extrapolation, source.n_errors)
     beta, weights = curves.estimates, curves.weights
-    n_sets = 0
+    covariance, n_sets = None, 0
     if settings.variance == "jackknife":
-        covariance, n_sets = jackknife_covariance(
-            source, found, weights, n_jobs=settings.n_jobs, seed=second
-        )
-    else:
+        try:
+            covariance, n_sets = jackknife_covariance(
+                source, found, weights, n_jobs=settings.n_jobs, seed=second
+            )
+        except DataError as error:  # a few schools alone determine a term
+            warn_weak_data(error.message)
+    if covariance is None:
         below = curves.rational.denominator if curves.is_rational.any() else None
         covariance = simex_covariance(MULTIPLIERS, found.own, found.between, below)
     table = coefficients(terms, curves, covariance, level=settings.level, n_sets=n_sets)
@@ -228,7 +232,7 @@ def _estimated(model: ModelDefinition, data: pd.DataFrame, settings: _Settings) 
         reliabilities=reliability_table(calibration, given),
         group=model.groups[-1],
         extrapolation=settings.extrapolation,
-        variance=settings.variance,
+        variance="jackknife" if n_sets else "simulation",
         n_simulations=2 * len(found.pairs),
         n_sets=n_sets,
         reasons=found.reasons,
