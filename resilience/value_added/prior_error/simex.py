@@ -124,7 +124,7 @@ def simex(
     ...                            intake=rs.Intake(prior=["standLRT"]))
     >>> found = rs.simex(model, exam.pupils, reliability=0.85)
     >>> [round(v, 2) for v in found.fixed_effects["estimate"]]
-    [0.0, 0.67]
+    [0.01, 0.67]
     """
     check_instance(
         model, ModelDefinition, argument="model", example="simex(ValueAddedModel(...), pupils)"
