@@ -11,6 +11,9 @@ import pandas as pd
 from resilience.data.design_formula import formula_columns
 from resilience.errors import SpecificationError
 from resilience.i18n import text
+from resilience.value_added.adjustment.composition import within_between_table
+from resilience.value_added.adjustment.types import composition_terms, type_a_fit, type_table
+from resilience.value_added.adjustment.types_results import TypesResults
 from resilience.value_added.effects.effects_results import EffectsResults
 from resilience.value_added.effects.explained_variance import explained_variance_table
 from resilience.value_added.fits.latex import latex_table
@@ -134,6 +137,58 @@ class ValueAddedResults(RefitMethods):
         if found is None:
             raise SpecificationError(text("imputation.no_report"))
         return found
+
+    def types(self, *, forced: bool = False) -> TypesResults:
+        """Return Type A and Type B side by side: without and with the school's composition.
+
+        Type A is fitted to a sub-block of the cross-products of this fit, which is Type B.
+
+        Parameters
+        ----------
+        forced : bool
+            Let the school's mean *prior result* into Type B.  Where the prior was earned in the
+            same school, its mean holds the school's own earlier work, and Type B takes that away
+            from it: with equal yearly contributions the correlation with the true contribution
+            falls from about .65 to .29.
+
+        Returns
+        -------
+        TypesResults
+
+        Raises
+        ------
+        SpecificationError
+            Without a declared composition; for a mean prior unless forced or the question is
+            ``since_entry``; where units cross or subjects are joint; where the effect of a
+            composition differs between schools.
+
+        References
+        ----------
+        RaudenbushWillms1995.
+        """
+        terms = composition_terms(self, forced=forced)
+        type_a = type_a_fit(self, terms, into=ValueAddedResults)
+        coefficients = self.fixed_effects[self.fixed_effects["term"].isin(terms)]
+        kinds = [
+            self.intake.compositions[term.removesuffix("_mean")] for term in coefficients["term"]
+        ]
+        composition = coefficients.reset_index(drop=True)
+        composition.insert(1, "composition_kind", kinds)
+        return TypesResults(
+            table=type_table(type_a, self, terms),
+            composition=composition,
+            type_a=type_a,
+            type_b=self,
+            question=self.question,
+        )
+
+    @property
+    def within_between(self) -> pd.DataFrame:
+        """Slopes within and between schools of covariates whose school mean is in the model.
+
+        See `resilience.value_added.adjustment.composition.within_between_table`.
+        """
+        return within_between_table(self)
 
     def prior_error(
         self,

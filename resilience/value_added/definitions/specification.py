@@ -26,8 +26,9 @@ class Intake:
 
     Attributes
     ----------
-    composition : mapping of {column: "latent", "mean" or "leave_one_out"}
-        School means of intake to add to the formula as ``<column>_mean``, one per school and year.
+    composition : sequence of str or mapping of {column: "latent", "mean" or "leave_one_out"}
+        School means of intake to add to the formula as ``<column>_mean``, one per school and year;
+        of columns in a sequence the latent ones.
         ``latent`` shrinks the mean by its reliability, so that a school of five pupils does not
         hand its noise to the coefficient; the other two are biased in small schools (for a true
         contextual effect of .40 and schools of 3 to 12 pupils: mean about .26, leave-one-out
@@ -52,26 +53,27 @@ class Intake:
         expectations of the true values (regression calibration, see
         ``resilience.value_added.intake.measurement_error``): without it, errors of the prior pass
         for effects of the school's composition.
+    within_between : sequence of str
+        Columns whose effect is split into that within schools and that between them
+        (``results.within_between``): their plain means are added as compositions
+        (Mundlak's device), unless ``composition`` names another mean.
     question : Question or str, optional
         What the effects are meant to answer: ``since_entry``, ``since_grade_5`` or ``last_year``.
         By default ``since_grade`` (grade not stated) where a column of ``prior`` is used, else
         ``since_entry``.
     """
 
-    composition: Mapping[str, Composition] = field(default_factory=dict)
+    composition: Mapping[str, Composition] | Sequence[str] = field(default_factory=dict)
     standardize_by: Sequence[str] = ()
     prior: Sequence[str] = ("prior_score",)
     missing: Missing = "raise"
     n_imputations: int = 20
     question: Question | str | None = None
     prior_reliability: float | str | Mapping[str, float | str] | None = None
+    within_between: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        composition = self.composition
-        example = "composition={'prior_score': 'latent'}"
-        check_mapping(composition, argument="Intake.composition", example=example)
-        bare = {unquoted(name): how for name, how in composition.items()}
-        object.__setattr__(self, "composition", bare)
+        self._settle_composition()
         for field_name, example in (
             ("standardize_by", "standardize_by=['year']"),
             ("prior", "prior=['prior_score']"),
@@ -83,12 +85,6 @@ class Intake:
         check_count(self.n_imputations, argument="Intake.n_imputations", least=2)
         if self.question is not None:
             question_of(self.question)
-        for name, how in self.composition.items():
-            check_choice(
-                how,
-                ("latent", "mean", "leave_one_out"),
-                argument=f"Intake.composition[{name!r}]",
-            )
         reliability = self.prior_reliability
         for place, value in (
             [(f"[{name!r}]", v) for name, v in reliability.items()]
@@ -96,6 +92,35 @@ class Intake:
             else [("", reliability)]
         ):
             _check_reliability(value, place)
+
+    def _settle_composition(self) -> None:
+        """Keep compositions as a mapping, those of the split within and between among them."""
+        given: object = self.composition
+        settled: dict[str, Composition] = {}
+        if isinstance(given, Mapping | str):
+            example = "composition={'prior_score': 'latent'}"
+            check_mapping(given, argument="Intake.composition", example=example)
+        if isinstance(given, Mapping):
+            settled = {unquoted(name): how for name, how in given.items()}
+        else:
+            example = "composition=['ses'] or composition={'ses': 'latent'}"
+            names = check_names(given, argument="Intake.composition", example=example)
+            settled = dict.fromkeys(map(unquoted, names), "latent")
+        for name, how in settled.items():
+            argument = f"Intake.composition[{name!r}]"
+            check_choice(how, get_args(Composition), argument=argument)
+        example = "within_between=['prior_score']"
+        split = check_names(self.within_between, argument="Intake.within_between", example=example)
+        object.__setattr__(self, "within_between", tuple(map(unquoted, split)))
+        object.__setattr__(
+            self, "composition", {**dict.fromkeys(self.within_between, "mean"), **settled}
+        )
+
+    @property
+    def compositions(self) -> dict[str, Composition]:
+        """Kind of the school mean of every composition column."""
+        assert isinstance(self.composition, Mapping)  # settled above
+        return dict(self.composition)
 
 
 @dataclass(frozen=True, kw_only=True)

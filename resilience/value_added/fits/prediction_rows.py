@@ -79,7 +79,7 @@ def read_rows(results: PupilFit, data: object, *, outcome: bool) -> PupilRows:
         If ``data`` is no table, or the fit does not hold what its intake learnt.
     """
     table, learnt = _table(data), _learnt(results)
-    composition = learnt.plan.intake.composition
+    composition = learnt.plan.intake.compositions
     given = [f"{name}_mean" for name in composition if f"{name}_mean" in table.columns]
     composed = [name for name in composition if f"{name}_mean" not in given]
     parts, members = learnt.plan.parts, getattr(results, "members", None)

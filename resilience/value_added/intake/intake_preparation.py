@@ -61,13 +61,13 @@ class IntakePreparation:
     @property
     def covariates(self) -> list[str]:
         """Columns in which the intake may allow gaps."""
-        return list(dict.fromkeys([*self.parts.variables, *self.intake.composition]))
+        return list(dict.fromkeys([*self.parts.variables, *self.intake.compositions]))
 
     @property
     def added(self) -> tuple[str, ...]:
         """Terms that the intake adds to the formula."""
         gaps = [f"{name}_missing" for name in self.means or {}]
-        return (*gaps, *(f"{name}_mean" for name in self.intake.composition))
+        return (*gaps, *(f"{name}_mean" for name in self.intake.compositions))
 
     @property
     def formula(self) -> str:
@@ -99,8 +99,8 @@ class IntakePreparation:
                     touches=tuple(standard),
                 )
             )
-        if self.intake.composition and self.composition is None:
-            names = tuple(self.intake.composition)
+        if self.intake.compositions and self.composition is None:
+            names = tuple(self.intake.compositions)
             added = tuple(f"{name}_mean" for name in names)
             found.append(
                 CellStep(
@@ -108,7 +108,7 @@ class IntakePreparation:
                     names=names,
                     keys=self.cells,
                     touches=added,
-                    raw="latent" not in self.intake.composition.values(),  # a mapping
+                    raw="latent" not in self.intake.compositions.values(),  # a mapping
                 )
             )
         return found
@@ -117,7 +117,7 @@ class IntakePreparation:
         """Return the preparation after a step."""
         if step.kind == "standardisation":
             return replace(self, spreads=spread_values(step, state))
-        how = dict(self.intake.composition)
+        how = dict(self.intake.compositions)
         return replace(self, composition=composition_values(step, state, how))
 
     def words(self, step: Any) -> Bilingual:
@@ -131,7 +131,7 @@ class IntakePreparation:
         behind: list[str] = []
         if self.intake.missing == "drop":
             behind += [*self.covariates, self.parts.outcome, *self.keys]
-        composed = {f"{name}_mean": name for name in self.intake.composition}
+        composed = {f"{name}_mean": name for name in self.intake.compositions}
         filled = {f"{name}_missing": name for name in self.means or {}}
         standard = standardised_columns(self.parts, self.intake)
         for name in columns:
@@ -199,7 +199,7 @@ class IntakePreparation:
         cells = learnt.rows(frame)
         for name, values in learnt.by_cell.items():
             mean, n = values[cells].T
-            if self.intake.composition[name] == "leave_one_out":
+            if self.intake.compositions[name] == "leave_one_out":
                 x = found.get(name, frame[name]).to_numpy(dtype=float, na_value=np.nan)
                 with np.errstate(divide="ignore", invalid="ignore"):
                     others = (mean * n - x) / (n - 1.0)

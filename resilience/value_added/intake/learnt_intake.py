@@ -83,7 +83,7 @@ class LearntIntake:
         self._standardise(frame, found)
         filled = frame.assign(**found) if found else frame
         added: dict[str, pd.Series] = {}
-        wanted = [n for n in self.plan.intake.composition if f"{n}_mean" not in given]
+        wanted = [n for n in self.plan.intake.compositions if f"{n}_mean" not in given]
         for name in wanted:
             check_numeric(filled, [name], table="data")
             add_column(frame, added, f"{name}_mean", self.composed(filled, name))
@@ -140,7 +140,7 @@ class LearntIntake:
             Column of the composition.
         """
         x = frame[name].to_numpy(dtype=float, na_value=np.nan)
-        how = self.plan.intake.composition[name]
+        how = self.plan.intake.compositions[name]
         if self.subject is None:
             assert self.plan.composition is not None  # `complete` was asked
             return pd.Series(_mean(self.plan.composition, name, frame, x, how), index=frame.index)

@@ -187,7 +187,7 @@ def reliability_by_column(intake: Intake, variables: Sequence[str]) -> dict[str,
     given = intake.prior_reliability
     if given is None:
         return {}
-    used = list(dict.fromkeys([*variables, *intake.composition]))
+    used = list(dict.fromkeys([*variables, *intake.compositions]))
     if isinstance(given, Mapping):
         unknown = [name for name in given if name not in used]
         if unknown:
@@ -252,7 +252,7 @@ def calibrated_intake(
     if not wanted:
         return frame, None, None
     check_numeric(frame, list(wanted), table="data")
-    names, values, dummies = _columns(frame, wanted, [*variables, *intake.composition])
+    names, values, dummies = _columns(frame, wanted, [*variables, *intake.compositions])
     errors = np.zeros_like(values)
     for k, (name, how) in enumerate(wanted.items()):
         errors[:, k] = error_variances(frame, name, how, spreads)
@@ -268,7 +268,7 @@ def calibrated_intake(
         schools=np.asarray(pd.factorize(frame[cells[0]], sort=True)[0], dtype=np.int64),
         cells=np.asarray(cell, dtype=np.int64),
         by_share=np.array(shares + [False] * (len(names) - len(shares))),
-        composition=dict(intake.composition),
+        composition=dict(intake.compositions),
     )
     moments = _checked_moments(calibration, cells)
     found = calibration.columns(moments)

@@ -78,14 +78,14 @@ def prepare(
     parts = formula_columns(formula)
     check_not_empty(data, table="data")
     keys = [*groups, *([time] if time else []), *extra]
-    used = [*parts.variables, parts.outcome, *intake.composition, *keys, *intake.standardize_by]
+    used = [*parts.variables, parts.outcome, *intake.compositions, *keys, *intake.standardize_by]
     check_columns(data, dict.fromkeys(used), table="data")
     check_numeric(data, [parts.outcome], table="data")
     frame = identified(data, [*groups, *([time] if time else []), *extra]).copy()
     cells = [groups[-1], *([time] if time else [])]
     if intake.missing == "impute":
         raise SpecificationError(text("imputation.only_fit"))
-    covariates = list(dict.fromkeys([*parts.variables, *intake.composition]))
+    covariates = list(dict.fromkeys([*parts.variables, *intake.compositions]))
     # only rows that may be dropped may lack a result or an identifier
     strict = [
         c for c in (parts.outcome, *keys) if intake.missing == "drop" and frame[c].isna().any()
@@ -101,14 +101,14 @@ def prepare(
     added = [f"{name}_missing" for name in means]
     plan = IntakePreparation(parts=parts, intake=intake, cells=tuple(cells), keys=tuple(keys))
     rows = frame
-    for name in intake.composition:
+    for name in intake.compositions:
         check_numeric(rows, [name], table="data")
     for step in plan.steps():
         state = step.start()
         step.add(state, plan.apply(rows), Chunk(frame=rows, place=Place(part=1)))
         plan = plan.learnt(step, step.close(state))
     frame = plan.apply(rows)
-    added += [f"{name}_mean" for name in intake.composition]
+    added += [f"{name}_mean" for name in intake.compositions]
     frame, calibration, learnt = calibrated_intake(
         frame, intake, variables=parts.variables, cells=cells, spreads=plan.spreads
     )
@@ -131,7 +131,7 @@ def _gaps(
     groups: Sequence[str],
 ) -> tuple[pd.DataFrame, int, dict[str, float]]:
     """Return the rows that stay, how many went, and the means that fill gaps."""
-    names = list(dict.fromkeys([*covariates, *intake.composition]))
+    names = list(dict.fromkeys([*covariates, *intake.compositions]))
     if intake.missing == "raise":
         check_rows(
             frame,

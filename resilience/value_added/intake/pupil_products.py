@@ -182,7 +182,7 @@ def described(model: ModelDefinition) -> str:
     intake, structure = model.intake or Intake(), model.structure or Structure()
     parts = [model.formula, levels]
     for name, value in (
-        ("composition", dict(intake.composition)),
+        ("composition", dict(intake.compositions)),
         ("standardize_by", list(intake.standardize_by)),
         ("missing", None if intake.missing == "raise" else intake.missing),
         ("weights", structure.weights),

@@ -172,7 +172,7 @@ def _check_table(there: list[str], plan: IntakePreparation, watched: Sequence[st
     used = [*plan.covariates, plan.parts.outcome, *plan.keys, *plan.intake.standardize_by]
     empty = pd.DataFrame(columns=there)
     check_columns(empty, dict.fromkeys([*used, *watched]), table="data")
-    for name in plan.intake.composition:
+    for name in plan.intake.compositions:
         if f"{name}_mean" in there:
             raise DataError(text("value_added.column_taken", column=repr(f"{name}_mean")))
 

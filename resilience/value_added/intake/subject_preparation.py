@@ -54,7 +54,7 @@ def prepare_subjects(
     if intake.prior_reliability is not None:
         raise SpecificationError(text("subjects.with_reliability"))
     parts = formula_columns(formula)
-    composition = dict(intake.composition)
+    composition = dict(intake.compositions)
     further = [name for name in composition if name not in parts.variables]
     prepared = prepare(
         data,

@@ -225,7 +225,7 @@ def _complete(model: ModelDefinition, data: pd.DataFrame) -> np.ndarray:
     if isinstance(members, Membership):
         used += members.weights
     if intake.missing != "indicator":
-        used += [*parts.variables, *intake.composition]
+        used += [*parts.variables, *intake.compositions]
     check_columns(data, [*dict.fromkeys(used), *parts.variables], table="data")
     return np.asarray(data[list(dict.fromkeys(used))].notna().all(axis=1))
 

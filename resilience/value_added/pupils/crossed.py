@@ -204,7 +204,7 @@ def read_members(model: ModelDefinition, data: pd.DataFrame) -> Members | None:
         )
     parts = formula_columns(model.formula)
     named = [*_listed(model.group), *_listed(model.crossed), model.time, structure.weights]
-    used = [*parts.variables, parts.outcome, *intake.composition, *intake.standardize_by, *named]
+    used = [*parts.variables, parts.outcome, *intake.compositions, *intake.standardize_by, *named]
     key = key_columns(model, data) if structure.unit is not None else []
     check_columns(data, key, table="data")
     own = [c for c in used if c is not None and c not in key]
@@ -252,8 +252,8 @@ def _check_structure(structure: Structure, levels: Sequence[CrossedLevel]) -> No
 
 
 def _check_composition(school: CrossedLevel, intake: Intake) -> None:
-    if school.kind == "members" and intake.composition:
-        names = ", ".join(repr(name) for name in intake.composition)
+    if school.kind == "members" and intake.compositions:
+        names = ", ".join(repr(name) for name in intake.compositions)
         raise SpecificationError(text("crossed.composition", columns=names, group=school.name))
 
 

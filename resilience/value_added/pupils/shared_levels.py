@@ -45,7 +45,7 @@ def common_model(models: Sequence[ModelDefinition]) -> ModelDefinition | None:
     named = times - {None}
     if len({chain[-1] for chain in chains}) > 1 or len(named) > 1:
         return None
-    by_cell = intakes[0].composition or intakes[0].prior_reliability is not None
+    by_cell = intakes[0].compositions or intakes[0].prior_reliability is not None
     if by_cell and len(times) > 1:
         return None
     return replace(

@@ -165,7 +165,7 @@ class SharedPass:
         keys = [*groups, *(c for c in (model.time, structure.weights, structure.unit) if c)]
         keys += [years] if years and years not in keys else []
         check_not_empty(data, table="data")
-        check_columns(data, [*keys, *intake.composition, *intake.standardize_by], table="data")
+        check_columns(data, [*keys, *intake.compositions, *intake.standardize_by], table="data")
         rows = _complete(data, formulas, intake, keys)
         check_keys(rows, groups, model.time, structure)
         columns = _Columns()
@@ -293,7 +293,7 @@ def _complete(
             continue  # said of this formula alone
         used.append(parts.outcome)
         if intake.missing != "indicator":
-            used += [*parts.variables, *intake.composition]
+            used += [*parts.variables, *intake.compositions]
     there = [c for c in dict.fromkeys(used) if c in data.columns]
     rows = data[data[there].notna().all(axis=1)]
     check_not_empty(rows, table="data")

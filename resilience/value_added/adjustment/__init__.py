@@ -1,0 +1,1 @@
+"""What is adjusted for: pupils alone (Type A), their school's composition too (Type B)."""
