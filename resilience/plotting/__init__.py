@@ -6,15 +6,20 @@ from resilience.plotting.canvas import figure_bytes, save_figure
 from resilience.plotting.caterpillar import plot_caterpillar
 from resilience.plotting.context import expected_line, plot_context
 from resilience.plotting.dispatch import plot
+from resilience.plotting.drift import plot_drift
 from resilience.plotting.funnel import plot_funnel
+from resilience.plotting.growth import plot_growth, plot_growth_curves, plot_growth_fit
 from resilience.plotting.histograms import plot_score_histogram
 from resilience.plotting.marks import plot_mark_shares, plot_thresholds
 from resilience.plotting.multiverse import plot_multiverse
 from resilience.plotting.operating import plot_operating
 from resilience.plotting.quadrant import plot_quadrant
+from resilience.plotting.selection import plot_selection
 from resilience.plotting.sensitivity import plot_sensitivity
 from resilience.plotting.share_funnel import plot_share_funnel
+from resilience.plotting.simex import plot_simex
 from resilience.plotting.status import plot_durations, plot_early_warning, plot_status
+from resilience.plotting.types import plot_types
 from resilience.plotting.verdicts import plot_verdicts
 from resilience.plotting.views import plot_views
 from resilience.plotting.weights import plot_weights
@@ -40,5 +45,12 @@ __all__ = [
     "plot_score_histogram",
     "plot_share_funnel",
     "plot_weights",
+    "plot_drift",
+    "plot_simex",
+    "plot_selection",
+    "plot_growth",
+    "plot_growth_curves",
+    "plot_growth_fit",
+    "plot_types",
     "save_figure",
 ]

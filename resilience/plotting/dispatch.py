@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Any
 from resilience.errors import SpecificationError
 from resilience.i18n import text
 from resilience.plotting.caterpillar import plot_caterpillar
+from resilience.plotting.growth import plot_growth
 from resilience.plotting.multiverse import plot_multiverse
 from resilience.plotting.operating import plot_operating
+from resilience.plotting.selection import plot_selection
 from resilience.plotting.sensitivity import plot_sensitivity
 from resilience.plotting.share_funnel import plot_share_funnel
+from resilience.plotting.simex import plot_simex
 from resilience.plotting.status import plot_early_warning, plot_status
+from resilience.plotting.types import plot_types
 from resilience.plotting.verdicts import plot_verdicts
 from resilience.plotting.weights import plot_weights
 
@@ -35,6 +39,12 @@ _PLOTS: dict[str, Callable[..., Axes]] = {
     "StatusResults": plot_status,
     "EarlyWarningResults": plot_early_warning,
     "ShareFunnelResults": plot_share_funnel,
+    "TypesResults": plot_types,
+    "SimexResults": plot_simex,
+    "PriorErrorResults": plot_simex,
+    "SelectionResults": plot_selection,
+    "StayersResults": plot_selection,
+    "GrowthResults": plot_growth,
 }
 
 
@@ -44,7 +54,9 @@ def plot(result: Any, *, ax: Axes | None = None, lang: str = "en") -> Axes:
     Value-added results, from pupils, means or counts of marks, give the caterpillar of school
     effects, a context index its weights and their sensitivity the ranks near the gate, a detection
     the count of verdicts by rule, a rule simulation the operating curves, a multiverse its curve,
-    statuses the flow over the years, an early warning its calibration, a share funnel the funnel.
+    statuses the flow over the years, an early warning its calibration, a share funnel the funnel,
+    two types of effect one over the other, SIMEX its curves, a selection the bounds, growth
+    percentiles the medians of schools.
 
     Parameters
     ----------

@@ -182,9 +182,8 @@ class ValueAddedResults(RefitMethods):
             question=self.question,
         )
 
-    @property
     def within_between(self) -> pd.DataFrame:
-        """Slopes within and between schools of covariates whose school mean is in the model.
+        """Return slopes within and between schools of covariates whose school mean is in the model.
 
         See `resilience.value_added.adjustment.composition.within_between_table`.
         """

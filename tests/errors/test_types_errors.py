@@ -83,10 +83,10 @@ def test_a_composition_or_split_of_an_unknown_column(pupils):
 
 def test_the_split_needs_a_covariate_with_its_mean(pupils):
     with pytest.raises(SpecificationError, match="no covariate has its school mean"):
-        _ = fitted(pupils).within_between
+        _ = fitted(pupils).within_between()
     mean = Intake(within_between=["ses"], composition={"ses": "leave_one_out"})
     with pytest.raises(SpecificationError, match="leaves the pupil out"):
-        _ = fitted(pupils, intake=mean).within_between
+        _ = fitted(pupils, intake=mean).within_between()
 
 
 def test_kinds_of_means_are_compared_only_for_columns_without_error(pupils):
@@ -99,7 +99,7 @@ def test_kinds_of_means_are_compared_only_for_columns_without_error(pupils):
 
 def test_the_slope_within_is_that_of_schools_as_fixed_effects(pupils):
     va = fitted(pupils, intake=Intake(within_between=["ses", "prior_score"]))
-    table = va.within_between.set_index("column")
+    table = va.within_between().set_index("column")
     centred = pupils[["prior_score", "ses", "score"]] - pupils.groupby("school_id")[
         ["prior_score", "ses", "score"]
     ].transform("mean")
@@ -124,7 +124,7 @@ def test_chunks_give_the_split_and_the_types_too(pupils):
     )
     whole, chunks = model.fit(pupils), model.fit([pupils.iloc[:100], pupils.iloc[100:]])
     np.testing.assert_allclose(
-        chunks.within_between["between"], whole.within_between["between"], rtol=1e-8
+        chunks.within_between()["between"], whole.within_between()["between"], rtol=1e-8
     )
     np.testing.assert_allclose(
         chunks.types().table["difference"], whole.types().table["difference"], atol=1e-8

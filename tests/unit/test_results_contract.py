@@ -132,6 +132,31 @@ def refit_examples(va: ValueAddedResults, frame: pd.DataFrame) -> Examples:
     }
 
 
+def value_added_examples(plain: ValueAddedResults, frame: pd.DataFrame) -> Examples:
+    """Return what the layer above the fits makes of one: types, errors, gaps, years, growth."""
+    rng = np.random.default_rng(8)
+    holed = frame.assign(
+        ses=frame["ses"].mask(rng.random(len(frame)) < 0.2), stayed=rng.random(len(frame)) < 0.8
+    )
+    impute = rs.Intake(missing="impute", n_imputations=3)
+    imputed = replace(plain.definition, intake=impute).fit(holed)
+    composed = replace(plain.definition, intake=rs.Intake(composition=["ses"])).fit(frame)
+    priors = plain.prior_error(frame, reliability=0.9, n_simulations=10)
+    yearly = rs.ValueAddedModel("score ~ prior_score", group="school_id", time="year")
+    growth = rs.GrowthPercentiles(prior="prior_score", min_cohort=200)
+    return {
+        "types": (composed.types(), frame),
+        "prior error": (priors, frame),
+        "simex": (priors.simex, frame),
+        "imputed": (imputed, holed),
+        "missing": (imputed.missing, holed),
+        "selection": (rs.selection_bounds(plain, holed), holed),
+        "stayers": (rs.beside_stayers(plain, holed), holed),
+        "validated years": (rs.validate_years(yearly, frame, holdout=2024), frame),
+        "growth": (growth.fit(frame, n_bootstrap=20), frame),
+    }
+
+
 def mean_model() -> tuple[SchoolLevelResults, pd.DataFrame]:
     rng = np.random.default_rng(1)
     school = np.repeat(np.arange(30), 3)
@@ -264,6 +289,7 @@ def examples() -> dict[str, tuple[Results, pd.DataFrame]]:
         return {
             **pupils,
             **refit_examples(*pupils["pupils"]),
+            **value_added_examples(*pupils["pupils"]),
             "means": mean_model(),
             "marks": marks,
             "annual run": (annual, annual.schools),
@@ -290,6 +316,15 @@ NAMES = [
     "influence",
     "likelihood ratio",
     "comparison",
+    "types",
+    "prior error",
+    "simex",
+    "imputed",
+    "missing",
+    "selection",
+    "stayers",
+    "validated years",
+    "growth",
     "means",
     "marks",
     "annual run",

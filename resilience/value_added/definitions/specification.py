@@ -55,7 +55,7 @@ class Intake:
         for effects of the school's composition.
     within_between : sequence of str
         Columns whose effect is split into that within schools and that between them
-        (``results.within_between``): their plain means are added as compositions
+        (``results.within_between()``): their plain means are added as compositions
         (Mundlak's device), unless ``composition`` names another mean.
     question : Question or str, optional
         What the effects are meant to answer: ``since_entry``, ``since_grade_5`` or ``last_year``.
