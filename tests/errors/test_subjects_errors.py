@@ -162,6 +162,18 @@ def test_weights_of_a_composite(data):
         subject_effects(va, level=1.0)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_weight_that_is_not_finite_is_named(data, value):
+    with pytest.raises(SpecificationError, match=r"weights\['maths'\] is (nan|inf)") as caught:
+        composite_effects(fit(data), {"maths": value, "reading": 1.0})
+    assert "maths" in both(caught)[1]
+
+
+def test_no_weights_add_up_to_nothing(data):
+    with pytest.raises(SpecificationError, match="not 0"):
+        composite_effects(fit(data), {})
+
+
 @pytest.mark.parametrize("table", [subject_effects, composite_effects, subject_covariance])
 def test_a_model_of_one_outcome_has_no_subjects(data, table):
     va = rs.ValueAddedModel("score ~ prior_score", group="school_id").fit(data)

@@ -28,8 +28,10 @@ from resilience.errors import SpecificationError
 from resilience.i18n import text
 from resilience.stats.mixed import LevelEffects, MixedFit
 from resilience.stats.prediction_errors import EffectErrors
+from resilience.stats.ranking import bands
 from resilience.stats.strata_fit import StrataFit
 from resilience.validation import check_fraction, check_instance, check_number, shorten
+from resilience.value_added.effects.effects_table import effects_table
 
 __all__ = [
     "composite_effects",
@@ -70,8 +72,8 @@ def subject_effects(results: JointEffects, *, level: float = 0.95) -> pd.DataFra
     -------
     DataFrame
         ``school_id subject effect std_error conditional_sd conf_low conf_high reliability
-        n_pupils``, in outcome units; a school without a result in a subject has ``n_pupils`` 0 and
-        the prediction from its other subjects.
+        p_above_zero band n_pupils``, in outcome units; a school without a result in a subject has
+        ``n_pupils`` 0 and the prediction from its other subjects.
 
     Raises
     ------
@@ -95,7 +97,11 @@ def subject_effects(results: JointEffects, *, level: float = 0.95) -> pd.DataFra
 
 
 def composite_effects(
-    results: JointEffects, weights: Mapping[object, float] | None = None, *, level: float = 0.95
+    results: JointEffects,
+    weights: Mapping[object, float] | None = None,
+    *,
+    level: float = 0.95,
+    random_state: int = 0,
 ) -> pd.DataFrame:
     """Return the effects of every school in a weighted mean of the subjects.
 
@@ -104,25 +110,49 @@ def composite_effects(
     results : ValueAddedResults
         Of a model with ``Structure.outcome_group``.
     weights : mapping of {subject: float}, optional
-        They add up to 1; a subject that is not named weighs 0.  By default all weigh the same.
+        Finite numbers that add up to 1; a subject that is not named weighs 0.  By default all
+        weigh the same.
     level : float
         Coverage of the intervals.
+
+    random_state : int
+        Seed of the draws behind the rank intervals (of up to 1,000 schools with shared errors).
 
     Returns
     -------
     DataFrame
-        ``school_id effect std_error conditional_sd conf_low conf_high reliability``.
+        ``school_id effect std_error conditional_sd conf_low conf_high reliability n_pupils
+        n_subjects rank_expected rank_low rank_high p_above_zero band``.  ``n_pupils`` counts the
+        pupils with a result in any subject that weighs, ``n_subjects`` such subjects with results;
+        where it is 0 the effect is foretold from the subjects that do not weigh.
 
     Raises
     ------
     SpecificationError
-        If the model has no subjects, a subject is unknown, or the weights do not add up to 1.
+        If the model has no subjects, a subject is unknown, a weight is no finite number, or the
+        weights do not add up to 1.
     """
     fit = joint_fit(results)
     at = _school_at(results, fit)
     shares = equal_weights(fit) if weights is None else _shares(fit, weights)
+    used = shares != 0.0
     loading = shares @ subject_loadings(fit, at)
-    return _effects(fit.levels[at], loading, fit.beta_covariance, level).infer_objects()
+    school = fit.levels[at]
+    nothing = np.zeros(len(school.labels))
+    table = effects_table(
+        school_id=school.labels,
+        effect=school.modes @ loading,
+        errors=effect_errors(school, loading, fit.beta_covariance),
+        prior_variance=float(loading @ school.covariance @ loading),
+        n_pupils=_pupils(fit, at, used),
+        n_years=nothing.astype(np.int64),
+        means=(nothing, nothing),
+        level=level,
+        random_state=random_state,
+    )
+    seen = fit.strata.rows_by_subject(at)[:, used] > 0
+    table.insert(list(table.columns).index("n_pupils") + 1, "n_subjects", seen.sum(axis=1))
+    return table.drop(columns=["n_years", "observed_mean", "expected_mean"])
 
 
 def subject_covariance(results: JointEffects) -> pd.DataFrame:
@@ -235,6 +265,8 @@ def _effects(
     std_error = np.sqrt(errors.prediction)
     z = float(special.ndtri(0.5 + level / 2.0))
     trusted = 1.0 - conditional / prior if prior > 0 else np.zeros_like(effect)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        p_above = special.ndtr(np.where(std_error > 0, effect / std_error, np.sign(effect) * 99))
     return pd.DataFrame(
         {
             "school_id": school.labels,
@@ -244,8 +276,25 @@ def _effects(
             "conf_low": effect - z * std_error,
             "conf_high": effect + z * std_error,
             "reliability": np.clip(trusted, 0.0, 1.0),
+            "p_above_zero": p_above,
+            "band": bands(p_above),
         }
     )
+
+
+def _pupils(fit: StrataFit, at: int, used: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return each group's pupils with a result in any subject used, everyone once.
+
+    Without a pupil key the largest number of rows in one of them: no fewer can have given them.
+    """
+    strata = fit.strata
+    if not strata.linked:
+        return np.asarray(strata.rows_by_subject(at)[:, used].max(axis=1))
+    found = np.zeros(strata.group_rows[at].shape[1], dtype=np.int64)
+    for (pattern, s, t), own in zip(strata.strata, strata.group_rows[at], strict=True):
+        if s == t == next((k for k in pattern if used[k]), None):
+            found += own
+    return found
 
 
 def _school_at(results: JointEffects, fit: StrataFit) -> int:
@@ -257,6 +306,10 @@ def _shares(fit: StrataFit, weights: Mapping[object, float]) -> Floats:
     check_instance(weights, Mapping, argument="weights", example=example)
     for subject, share in weights.items():
         check_number(share, argument=f"weights[{subject!r}]")
+        if not np.isfinite(share):
+            raise SpecificationError(
+                text("subjects.weight_finite", subject=repr(subject), value=f"{share}")
+            )
     unknown = [subject for subject in weights if subject not in fit.subjects]
     total = float(sum(weights.values()))
     if unknown:
@@ -267,6 +320,6 @@ def _shares(fit: StrataFit, weights: Mapping[object, float]) -> Floats:
                 known=shorten(fit.subjects, 12),
             )
         )
-    if not np.isfinite(total) or abs(total - 1.0) > 1e-9:
+    if abs(total - 1.0) > 1e-9:
         raise SpecificationError(text("subjects.weights", total=f"{total:.6g}"))
     return np.array([float(weights.get(subject, 0.0)) for subject in fit.subjects])
