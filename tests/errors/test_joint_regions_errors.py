@@ -141,3 +141,14 @@ def test_figures_of_what_is_not_there(va):
         plot_joint_regions(regions, highlight=[f"S{k:02d}" for k in range(7)])
     with pytest.raises(SpecificationError, match="DataFrame"):
         plot_joint_regions(regions.table)
+
+
+def test_imputed_data():
+    data = pupils()
+    data.loc[::9, "prior_score"] = np.nan
+    intake = rs.Intake(missing="impute", n_imputations=2)
+    va = rs.ValueAddedModel(FORMULA, group="school_id", time="year", intake=intake).fit(
+        data, random_state=1
+    )
+    with pytest.raises(SpecificationError, match="imputed data"):
+        joint_regions(va)
