@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from resilience.i18n import check_language, text
 from resilience.plotting.canvas import GREY, PALETTE, look, new_axes, write_numbers
 from resilience.plotting.labels import shortened
 from resilience.results import axis_label
-from resilience.validation import check_columns, check_count, check_not_empty
+from resilience.validation import check_choice, check_columns, check_count, check_not_empty
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["plot_types"]
 
 
-def plot_types(result: Any, *, ax: Axes | None = None, lang: str = "en", n_named: int = 8) -> Axes:
+def plot_types(
+    result: Any,
+    *,
+    ax: Axes | None = None,
+    lang: str = "en",
+    n_named: int = 8,
+    errors: Literal["difference", "both"] = "difference",
+) -> Axes:
     """Draw every school's Type B effect over its Type A effect.
 
     Parameters
@@ -32,6 +39,9 @@ def plot_types(result: Any, *, ax: Axes | None = None, lang: str = "en", n_named
         Language of the labels.
     n_named : int
         Schools to name among those whose verdict changes, the largest differences first.
+    errors : {"difference", "both"}
+        Draw the 95 % interval of the difference, or those of both effects as a cross.  The errors
+        of the two go together, so that crosses say nothing of how sure the difference is.
 
     Returns
     -------
@@ -40,12 +50,14 @@ def plot_types(result: Any, *, ax: Axes | None = None, lang: str = "en", n_named
     """
     check_language(lang)
     check_count(n_named, argument="n_named", least=0)
+    check_choice(errors, ("difference", "both"), argument="errors")
     table: pd.DataFrame = getattr(result, "table", result)
-    columns = ["school_id", "effect_a", "effect_b", "std_error_difference", "difference", "changed"]
+    drawn = ["std_error_a", "std_error_b"] if errors == "both" else ["std_error_difference"]
+    columns = ["school_id", "effect_a", "effect_b", *drawn, "difference", "changed"]
     check_columns(table, columns, table="types")
     check_not_empty(table, table="types")
     a, b = (table[f"effect_{kind}"].to_numpy(dtype=float) for kind in "ab")
-    half = 1.96 * table["std_error_difference"].to_numpy(dtype=float)
+    halves = [1.96 * table[name].to_numpy(dtype=float) for name in drawn]
     changed = table["changed"].to_numpy(dtype=bool)
     ends = [float(min(a.min(), b.min())), float(max(a.max(), b.max()))]
     room = 0.06 * (ends[1] - ends[0] or 1.0)
@@ -62,7 +74,9 @@ def plot_types(result: Any, *, ax: Axes | None = None, lang: str = "en", n_named
         )
         ax.axhline(0, color=GREY, lw=0.6, zorder=1)
         ax.axvline(0, color=GREY, lw=0.6, zorder=1)
-        ax.vlines(a, b - half, b + half, color=GREY, lw=0.6, alpha=0.6, zorder=2)
+        ax.vlines(a, b - halves[-1], b + halves[-1], color=GREY, lw=0.6, alpha=0.6, zorder=2)
+        if errors == "both":
+            ax.hlines(b, a - halves[0], a + halves[0], color=GREY, lw=0.6, alpha=0.6, zorder=2)
         for mine, color, marker, key in (
             (~changed, PALETTE["sky"], "o", "types.figure_same"),
             (changed, PALETTE["vermilion"], "D", "types.figure_changed"),
@@ -94,7 +108,7 @@ def plot_types(result: Any, *, ax: Axes | None = None, lang: str = "en", n_named
         ax.set_ylim(*limits)
         ax.set_xlabel(axis_label("effect_a", lang))
         ax.set_ylabel(axis_label("effect_b", lang))
-        ax.set_title(text("types.figure_note").localized(lang), fontsize=8.5)
+        ax.set_title(text(f"types.figure_{errors}").localized(lang), fontsize=8.5)
         ax.legend(loc="upper left")
         write_numbers(ax, lang)
     return ax

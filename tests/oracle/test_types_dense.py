@@ -63,7 +63,11 @@ def test_both_types_are_the_fits_one_would_make_alone():
 
 @pytest.mark.parametrize("same", [True, False])
 def test_the_error_of_the_difference(same):
-    """Exact at one ratio of variances; a few per cent off where the ratios differ by a quarter."""
+    """Exact at one ratio of variances; where they differ by a quarter within 5 % of the exact.
+
+    Both fits then weigh schools differently in their coefficients, which the formula leaves out:
+    1.5 % at the median school, 4 % at the worst.
+    """
     frame = pupils()
     mean = frame.groupby("school_id")["ses"].transform("mean").to_numpy()
     own = [frame["prior_score"].to_numpy(), frame["ses"].to_numpy()]

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from resilience.errors import WeakDataWarning
 from resilience.value_added.adjustment.composition import composition_bias
@@ -15,15 +16,18 @@ from resilience.value_added.model import ValueAddedModel
 BANDS = {"2-5": (2, 5), "6-15": (6, 15), "16-30": (16, 30), ">30": (31, 60)}
 
 
-def test_the_difference_covers_the_part_of_composition_in_every_size_band():
-    gamma, inside = 0.5, {band: [] for band in BANDS}
+@pytest.mark.parametrize("kind", ["mean", "latent"])
+def test_the_difference_covers_the_part_of_composition_in_every_size_band(kind):
+    gamma, inside, whole = 0.5, {band: [] for band in BANDS}, {band: [] for band in BANDS}
     for seed in range(60):
         rng = np.random.default_rng(seed)
         sizes = np.concatenate([rng.integers(low, high + 1, 30) for low, high in BANDS.values()])
         school = np.repeat(np.arange(len(sizes)), sizes)
-        ses = (0.5 * rng.normal(size=len(sizes)))[school] + rng.normal(size=len(school))
+        true_mean = (0.5 * rng.normal(size=len(sizes)))[school]
+        ses = true_mean + rng.normal(size=len(school))
         mean = pd.Series(ses).groupby(school).transform("mean").to_numpy()
-        score = 0.3 * ses + gamma * mean + 0.3 * rng.normal(size=len(sizes))[school]
+        acting = mean if kind == "mean" else true_mean
+        score = 0.3 * ses + gamma * acting + 0.3 * rng.normal(size=len(sizes))[school]
         frame = pd.DataFrame(
             {
                 "school_id": [f"S{k:03d}" for k in school],
@@ -32,9 +36,10 @@ def test_the_difference_covers_the_part_of_composition_in_every_size_band():
             }
         )
         fitted = ValueAddedModel(
-            "score ~ ses", group="school_id", intake=Intake(composition={"ses": "mean"})
+            "score ~ ses", group="school_id", intake=Intake(composition={"ses": kind})
         ).fit(frame)
         types = fitted.types()
+        mean = fitted.augment(frame)["ses_mean"].to_numpy()
         # what composition explains: the projection by the weights of the fit, shrunken as Type A
         ratio = fitted.variances["persistent"] / fitted.variances["residual"]
         weight = ratio / (1 + ratio * sizes)
@@ -46,14 +51,20 @@ def test_the_difference_covers_the_part_of_composition_in_every_size_band():
         right = x.T @ mean - (sums * weight[:, None]).T @ (school_mean * sizes)
         part = school_mean - (sums / sizes[:, None]) @ np.linalg.solve(left, right)
         shrinkage = types.type_a.school_effects["reliability"].to_numpy()
-        apart = types.table["difference"].to_numpy() - shrinkage * part * gamma
-        covered = np.abs(apart) <= 1.96 * types.table["std_error_difference"].to_numpy()
+        difference = types.table["difference"].to_numpy()
+        half = 1.96 * types.table["std_error_difference"].to_numpy()
+        covered = np.abs(difference - shrinkage * part * gamma) <= half
+        covers_all = np.abs(difference - part * gamma) <= half
         for band, (low, high) in BANDS.items():
-            inside[band].append(covered[(sizes >= low) & (sizes <= high)].mean())
+            own = (sizes >= low) & (sizes <= high)
+            inside[band].append(covered[own].mean())
+            whole[band].append(covers_all[own].mean())
     for band, found in inside.items():
         # schools of one region share the error of γ: the regions are the units, 60 of them
         error = np.std(found, ddof=1) / np.sqrt(len(found))
-        assert abs(np.mean(found) - 0.95) < 3 * error + 0.015, (band, np.mean(found))
+        assert abs(np.mean(found) - 0.95) < 3 * error, (band, np.mean(found))
+    # the whole part is not what the interval is for, and the page says so: .47 and .64 measured
+    assert np.mean(whole["2-5"]) < 0.75
 
 
 def small_schools(seed: int) -> pd.DataFrame:
@@ -81,9 +92,14 @@ def test_the_latent_mean_finds_the_contextual_effect_that_the_others_miss():
     found = pd.concat(tables).groupby("composition_kind")[["estimate", "within"]].mean()
     error = tables[0].set_index("composition_kind")["std_error"] / np.sqrt(len(tables))
     assert abs(found.loc["latent", "estimate"] - 0.40) < 3 * error["latent"]
-    # attenuated by about the reliability of a mean of 7.5 pupils, .71, and less without the pupil
-    assert abs(found.loc["mean", "estimate"] - 0.26) < 0.03
-    assert abs(found.loc["leave_one_out", "estimate"] - 0.21) < 0.03
+    # the mean of n pupils has the variance .25 + .75/n, of which .25 carries the effect; schools
+    # count by 1/(s² + .64/n), with .32² the variance between them that the mean leaves
+    n = np.arange(3, 13)
+    weight = 1 / (0.32**2 + 0.64 / n)
+    attenuated = 0.40 * 0.25 * weight.sum() / (weight * (0.25 + 0.75 / n)).sum()
+    assert abs(found.loc["mean", "estimate"] - attenuated) < 3 * error["mean"]
+    # without the pupil it is lower still: .23, with errors of some .01 on either side
+    assert found.loc["leave_one_out", "estimate"] < attenuated - 3 * error["leave_one_out"]
     assert abs(found.loc["latent", "within"] - 0.3) < 0.02
     assert found.loc["leave_one_out", "within"] > 0.3 + 0.02  # a biased slope within, too
 
@@ -129,8 +145,8 @@ def test_a_mean_prior_of_the_same_school_takes_its_own_work_away():
             ]
         )
     entry, type_a, type_b = np.mean(found, axis=0)
-    # the published comparison, on its own region: .81, .65 and .29; here the same order, and the
-    # Monte-Carlo errors over 12 regions are below .02
-    assert 0.76 < entry < 0.84
-    assert 0.63 < type_a < 0.73
-    assert type_b < type_a - 0.06
+    # measured .795, .682 and .570; the Monte-Carlo errors over 12 regions are .006 to .008, and
+    # four of them are allowed for.  The order is the claim: planning had .81, .65 and .29 from a
+    # design it does not state, and no design tried comes near the last of them (.54 to .63)
+    np.testing.assert_allclose([entry, type_a, type_b], [0.795, 0.682, 0.570], atol=0.032)
+    assert entry > type_a > type_b

@@ -22,7 +22,9 @@ of the composition's coefficients, and the noise that the weaker shrinkage of Ty
 Derivation: :math:`\mathrm{cov}(\hat\beta_A, \hat\theta_B) = \mathrm{Var}(\hat\beta_A)[I\ 0]` and
 :math:`\mathrm{Var}(\hat\beta_A) = \Omega_{xx} - \Omega_{x\gamma}\Omega_{\gamma\gamma}^{-1}
 \Omega_{\gamma x}` at one V.  The formula is exact for a random intercept where the two fits
-weigh schools alike in their coefficients, and where the reliabilities stand for the shrinkage.
+have one ratio of variances; with the ratio of Type A up to twice as large it is too small by some
+3 % at the median school and 6 % at the worst.  It is an error about the shrunken part
+:math:`a_j\tilde c_j'\gamma`; variances are taken as known.
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ class TypesResults(Results):
     table : DataFrame
         ``school_id n_pupils effect_a std_error_a verdict_a effect_b std_error_b verdict_b
         difference std_error_difference changed``: the difference is what the school's composition
-        explains of its Type A effect; verdicts are bands of probability.
+        explains of its Type A effect, shrunken as that effect is, and its error is one for that
+        shrunken part; verdicts are bands of probability.
     composition : DataFrame
         Coefficients of the composition in Type B: ``term composition_kind estimate std_error
         statistic p_value conf_low conf_high``.
