@@ -148,8 +148,8 @@ class ValueAddedResults(RefitMethods):
         forced : bool
             Let the school's mean *prior result* into Type B.  Where the prior was earned in the
             same school, its mean holds the school's own earlier work, and Type B takes that away
-            from it: with equal yearly contributions the correlation with the true contribution
-            falls from about .65 to .29.
+            from it: in simulated schools of 20 pupils with equal yearly contributions the
+            correlation with the true contribution falls from .68 in Type A to .57.
 
         Returns
         -------
