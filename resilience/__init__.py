@@ -67,6 +67,7 @@ _HOMES: dict[str, str] = {
     "beside_stayers": "value_added.gaps.stayers",
     "pool_estimates": "stats.rubin",
     "simex": "value_added.prior_error.simex",
+    "joint_regions": "value_added.joint.regions",
     "Criteria": "detection",
     "detect_schools": "detection",
     "Criterion": "detection",
@@ -139,6 +140,9 @@ _HOMES: dict[str, str] = {
     "plot_growth_curves": "plotting",
     "plot_growth_fit": "plotting",
     "plot_types": "plotting",
+    "plot_joint_regions": "plotting",
+    "plot_subjects": "plotting",
+    "plot_diagnostics": "plotting",
     "calculation_sheet": "reporting.calculation_sheet",
     "methods_appendix": "reporting",
     "write_annual_run": "reporting.annual",
@@ -202,6 +206,7 @@ __all__ = [
     "glossary",
     "impute_pupils",
     "integrity_markers",
+    "joint_regions",
     "labelled",
     "list_datasets",
     "list_performance",
@@ -220,6 +225,7 @@ __all__ = [
     "plot",
     "plot_caterpillar",
     "plot_context",
+    "plot_diagnostics",
     "plot_drift",
     "plot_durations",
     "plot_early_warning",
@@ -227,6 +233,7 @@ __all__ = [
     "plot_growth",
     "plot_growth_curves",
     "plot_growth_fit",
+    "plot_joint_regions",
     "plot_mark_shares",
     "plot_multiverse",
     "plot_operating",
@@ -237,6 +244,7 @@ __all__ = [
     "plot_share_funnel",
     "plot_simex",
     "plot_status",
+    "plot_subjects",
     "plot_thresholds",
     "plot_types",
     "plot_verdicts",
@@ -352,6 +360,7 @@ if TYPE_CHECKING:
         plot,
         plot_caterpillar,
         plot_context,
+        plot_diagnostics,
         plot_drift,
         plot_durations,
         plot_early_warning,
@@ -359,6 +368,7 @@ if TYPE_CHECKING:
         plot_growth,
         plot_growth_curves,
         plot_growth_fit,
+        plot_joint_regions,
         plot_mark_shares,
         plot_multiverse,
         plot_operating,
@@ -369,6 +379,7 @@ if TYPE_CHECKING:
         plot_share_funnel,
         plot_simex,
         plot_status,
+        plot_subjects,
         plot_thresholds,
         plot_types,
         plot_verdicts,
@@ -411,6 +422,7 @@ if TYPE_CHECKING:
     from resilience.value_added.gaps.stayers import beside_stayers
     from resilience.value_added.growth.model import GrowthPercentiles
     from resilience.value_added.intake.pupil_products import PupilProducts
+    from resilience.value_added.joint.regions import joint_regions
     from resilience.value_added.prior_error.simex import simex
     from resilience.value_added.pupils.model_tests import anova
     from resilience.value_added.years.handed_over import with_successors

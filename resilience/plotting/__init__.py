@@ -5,11 +5,13 @@ from __future__ import annotations
 from resilience.plotting.canvas import figure_bytes, save_figure
 from resilience.plotting.caterpillar import plot_caterpillar
 from resilience.plotting.context import expected_line, plot_context
+from resilience.plotting.diagnostics import plot_diagnostics
 from resilience.plotting.dispatch import plot
 from resilience.plotting.drift import plot_drift
 from resilience.plotting.funnel import plot_funnel
 from resilience.plotting.growth import plot_growth, plot_growth_curves, plot_growth_fit
 from resilience.plotting.histograms import plot_score_histogram
+from resilience.plotting.joint_regions import plot_joint_regions
 from resilience.plotting.marks import plot_mark_shares, plot_thresholds
 from resilience.plotting.multiverse import plot_multiverse
 from resilience.plotting.operating import plot_operating
@@ -19,6 +21,7 @@ from resilience.plotting.sensitivity import plot_sensitivity
 from resilience.plotting.share_funnel import plot_share_funnel
 from resilience.plotting.simex import plot_simex
 from resilience.plotting.status import plot_durations, plot_early_warning, plot_status
+from resilience.plotting.subjects import plot_subjects
 from resilience.plotting.types import plot_types
 from resilience.plotting.verdicts import plot_verdicts
 from resilience.plotting.views import plot_views
@@ -52,5 +55,8 @@ __all__ = [
     "plot_growth_curves",
     "plot_growth_fit",
     "plot_types",
+    "plot_joint_regions",
+    "plot_subjects",
+    "plot_diagnostics",
     "save_figure",
 ]

@@ -9,6 +9,7 @@ from resilience.errors import SpecificationError
 from resilience.i18n import text
 from resilience.plotting.caterpillar import plot_caterpillar
 from resilience.plotting.growth import plot_growth
+from resilience.plotting.joint_regions import plot_joint_regions
 from resilience.plotting.multiverse import plot_multiverse
 from resilience.plotting.operating import plot_operating
 from resilience.plotting.selection import plot_selection
@@ -45,6 +46,7 @@ _PLOTS: dict[str, Callable[..., Axes]] = {
     "SelectionResults": plot_selection,
     "StayersResults": plot_selection,
     "GrowthResults": plot_growth,
+    "JointRegionResults": plot_joint_regions,
 }
 
 
@@ -56,7 +58,7 @@ def plot(result: Any, *, ax: Axes | None = None, lang: str = "en") -> Axes:
     the count of verdicts by rule, a rule simulation the operating curves, a multiverse its curve,
     statuses the flow over the years, an early warning its calibration, a share funnel the funnel,
     two types of effect one over the other, SIMEX its curves, a selection the bounds, growth
-    percentiles the medians of schools.
+    percentiles the medians of schools, joint regions their ellipses.
 
     Parameters
     ----------

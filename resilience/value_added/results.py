@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +15,7 @@ from resilience.i18n import text
 from resilience.value_added.adjustment.composition import within_between_table
 from resilience.value_added.adjustment.types import composition_terms, type_a_fit, type_table
 from resilience.value_added.adjustment.types_results import TypesResults
+from resilience.value_added.diagnostics.check import CheckResults, check_results
 from resilience.value_added.effects.effects_results import EffectsResults
 from resilience.value_added.effects.explained_variance import explained_variance_table
 from resilience.value_added.fits.latex import latex_table
@@ -181,6 +183,30 @@ class ValueAddedResults(RefitMethods):
             type_b=self,
             question=self.question,
         )
+
+    def check(
+        self, pupils: object = None, *, suspicious: Sequence[object] | None = None
+    ) -> CheckResults:
+        """Check the fit: findings with severity, and what to do about each.
+
+        Parameters
+        ----------
+        pupils : frame of any library that narwhals knows, optional
+            The pupils of the fit.  Results hold none: without them half of the checks say
+            ``not_checked``.
+        suspicious : sequence, optional
+            Schools whose results are in doubt; the fit without them is set beside this one.
+
+        Returns
+        -------
+        CheckResults
+            ``table`` has a row per check, also where all is well.
+
+        See Also
+        --------
+        resilience.value_added.diagnostics
+        """
+        return check_results(self, pupils, suspicious=suspicious)
 
     def within_between(self) -> pd.DataFrame:
         """Return slopes within and between schools of covariates whose school mean is in the model.

@@ -153,6 +153,8 @@ def value_added_examples(plain: ValueAddedResults, frame: pd.DataFrame) -> Examp
         "selection": (rs.selection_bounds(plain, holed), holed),
         "stayers": (rs.beside_stayers(plain, holed), holed),
         "validated years": (rs.validate_years(yearly, frame, holdout=2024), frame),
+        "joint regions": (rs.joint_regions(yearly.fit(frame)), frame),
+        "check": (plain.check(frame), frame),
         "growth": (growth.fit(frame, n_bootstrap=20), frame),
     }
 
@@ -324,6 +326,8 @@ NAMES = [
     "selection",
     "stayers",
     "validated years",
+    "joint regions",
+    "check",
     "growth",
     "means",
     "marks",
