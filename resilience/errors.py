@@ -13,9 +13,11 @@ __all__ = [
     "DataError",
     "DatasetError",
     "OutputError",
+    "PolicyError",
     "ResilienceError",
     "ResilienceWarning",
     "SpecificationError",
+    "TeacherRankingError",
     "WeakDataWarning",
     "warn_weak_data",
 ]
@@ -47,6 +49,14 @@ class SpecificationError(ResilienceError, ValueError):
 
 class OutputError(ResilienceError, OSError):
     """An output path cannot be written."""
+
+
+class PolicyError(ResilienceError):
+    """A use of diagnostics that the policy guards refuse, with the use that is offered instead."""
+
+
+class TeacherRankingError(PolicyError, AttributeError):
+    """Somebody asked for a ranking of teachers; there is no such attribute, and no such use."""
 
 
 class ResilienceWarning(UserWarning):
