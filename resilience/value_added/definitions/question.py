@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import pandas as pd
+
 from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.validation import check_choice, shorten
@@ -17,6 +19,7 @@ __all__ = [
     "QuestionKind",
     "describe_data",
     "infer_question",
+    "question_cell",
     "question_basis",
     "question_of",
 ]
@@ -124,6 +127,11 @@ def infer_question(prior: Iterable[str], used: Iterable[str]) -> Question:
     The grade of a prior result cannot be read off its column: it stays unstated.
     """
     return Question("since_grade" if set(prior) & set(used) else "since_entry")
+
+
+def question_cell(question: Question) -> pd.Series:
+    """Return one cell of a table that keeps both wordings of a question."""
+    return pd.Series([question.describe()], dtype=object)
 
 
 def question_basis(prior: Iterable[str], used: Iterable[str], *, stated: bool) -> Bilingual:

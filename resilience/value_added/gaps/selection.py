@@ -27,6 +27,7 @@ from resilience.validation import (
     check_positive,
     shorten,
 )
+from resilience.value_added.definitions.question import Question, question_cell
 from resilience.value_added.gaps.stayed import Stayed, read_stayed
 from resilience.value_added.intake.tables_in_memory import table_in_memory
 from resilience.value_added.results import ValueAddedResults
@@ -60,6 +61,8 @@ class SelectionResults(Results):
         SD of pupils' residuals within schools, the unit of the tipping point.
     expected_from : {"pupils", "schools"}
         Whether the expected results of those who left are their own or their school's mean.
+    question : Question
+        Since when the school's part is counted.
     group : str
         School column.
     level : float
@@ -73,6 +76,7 @@ class SelectionResults(Results):
     pupil_sd: float
     expected_from: Literal["pupils", "schools"]
     group: str
+    question: Question
     level: float
 
     def tidy(self) -> pd.DataFrame:
@@ -85,6 +89,7 @@ class SelectionResults(Results):
         before, stayed = (float(self.table[c].sum()) for c in ("n_before", "n_stayed"))
         return pd.DataFrame(
             {
+                "question": question_cell(self.question),
                 "n_schools": [len(self.table)],
                 "n_pupils_left": [int(before - stayed)],
                 "share_stayed": [stayed / before if before else float("nan")],
@@ -187,6 +192,7 @@ def selection_bounds(
         raise SpecificationError(text("selection.no_outcome"))
     return SelectionResults(
         table=_table(results, counts, parts, bounds, assumption, level),
+        question=results.question,
         assumption=assumption,
         delta=float(delta),
         outcome_range=span,

@@ -12,6 +12,7 @@ from resilience.i18n import Bilingual, text
 from resilience.results import Results
 from resilience.stats.proportions import wilson_interval
 from resilience.validation import check_columns, check_fraction, check_table, check_unique, shorten
+from resilience.value_added.definitions.question import Question, question_cell
 from resilience.value_added.effects.effects_results import EffectsResults
 from resilience.value_added.gaps.stayed import read_stayed
 from resilience.value_added.intake.tables_in_memory import table_in_memory
@@ -31,12 +32,15 @@ class StayersResults(Results):
         the note is a sentence in both languages to be printed beside the effect.
     group : str
         School column.
+    question : Question or None
+        Since when the school's part is counted; None where a bare table of effects was given.
     level : float
         Coverage of the interval of the share.
     """
 
     table: pd.DataFrame
     group: str
+    question: Question | None
     level: float
 
     def tidy(self) -> pd.DataFrame:
@@ -47,8 +51,10 @@ class StayersResults(Results):
         """Return one row: schools, those of unknown share, pupils before, share that stayed."""
         before = int(self.table["n_before"].sum())
         stayed = int(self.table["n_stayed"].sum())
+        asked = {} if self.question is None else {"question": question_cell(self.question)}
         return pd.DataFrame(
             {
+                **asked,
                 "n_schools": [len(self.table)],
                 "n_sign_unknown": [int(self.table["share_stayed"].isna().sum())],
                 "n_before": [before],
@@ -131,6 +137,7 @@ def beside_stayers(
     low, high = np.where(known, low, np.nan), np.where(known, high, np.nan)
     notes = [_note(*row, level) for row in zip(before, sat, share, low, high, strict=True)]
     return StayersResults(
+        question=effects.question if isinstance(effects, EffectsResults) else None,
         table=table[names]
         .reset_index(drop=True)
         .assign(

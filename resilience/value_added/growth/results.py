@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 from resilience.errors import DataError
 from resilience.i18n import text
 from resilience.results import Results
+from resilience.value_added.definitions.question import (
+    Question,
+    infer_question,
+    question_cell,
+)
 from resilience.value_added.growth.baseline import GrowthBaseline
 from resilience.value_added.growth.curves import TAUS, pieces
 from resilience.value_added.growth.schools import school_growth_table, spread_ties
@@ -48,6 +53,8 @@ class GrowthResults(Results):
         Curves, for later cohorts.
     referenced : {"cohort", "baseline"}
         Whether the cohort is its own reference.
+    question : Question
+        Since when growth is counted: since the past results.
     model : GrowthPercentiles
         The specification.
     n_unplaced : int
@@ -61,6 +68,7 @@ class GrowthResults(Results):
     curve_sets: pd.DataFrame
     baseline: GrowthBaseline
     referenced: str
+    question: Question
     model: GrowthPercentiles
     n_unplaced: int
     level: float = 0.95
@@ -160,6 +168,7 @@ class GrowthResults(Results):
         apart = (self.goodness_of_fit["share_in_band"] - 1.0 / _BANDS).abs()
         return pd.DataFrame(
             {
+                "question": question_cell(self.question),
                 "reference_cohort": [text(f"growth.{self.referenced}")],
                 "n_schools": [len(self.school_growth)],
                 "n_pupils": [self.n_pupils],
@@ -264,6 +273,7 @@ def growth_results(
         goodness_of_fit=fit,
         curve_sets=pd.DataFrame(sets),
         baseline=baseline,
+        question=infer_question(model.prior, model.prior),
         referenced="cohort" if model.baseline is None else "baseline",
         model=model,
         n_unplaced=int((placed.used == 0).sum()),

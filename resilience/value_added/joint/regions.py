@@ -136,6 +136,7 @@ def joint_regions(
     return JointRegionResults(
         table=pd.concat(pieces, ignore_index=True).infer_objects(),
         group=str(va.group),
+        question=va.question,
         window=window,
         level=level,
         threshold=line,

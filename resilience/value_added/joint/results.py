@@ -9,6 +9,7 @@ import pandas as pd
 from resilience.errors import SpecificationError
 from resilience.i18n import text
 from resilience.results import Results
+from resilience.value_added.definitions.question import Question, question_cell
 
 __all__ = ["JointRegionResults"]
 
@@ -28,6 +29,8 @@ class JointRegionResults(Results):
         names, ``no`` where it crosses a line (``between``), ``insufficient_data`` where the school
         has results in fewer than ``min_years`` years of the window; numbers are missing where it
         has none.
+    question : Question
+        Since when the school's part is counted.
     group : str
         School column of the model.
     window : int
@@ -48,6 +51,7 @@ class JointRegionResults(Results):
 
     table: pd.DataFrame
     group: str
+    question: Question
     window: int
     level: float
     threshold: float
@@ -91,6 +95,7 @@ class JointRegionResults(Results):
         last = self.of_window()
         return pd.DataFrame(
             {
+                "question": question_cell(self.question),
                 "n_schools": [len(last)],
                 "window_years": [self.window],
                 "window_count": [len(self.windows)],

@@ -15,6 +15,7 @@ from resilience.errors import DataError
 from resilience.i18n import text
 from resilience.results import Results, format_table
 from resilience.stats.profile import Method
+from resilience.value_added.definitions.question import question_cell
 from resilience.value_added.definitions.specification import Intake, Structure
 from resilience.value_added.effects.effects_results import EffectsResults
 from resilience.value_added.fits.fitted import PupilFit
@@ -143,6 +144,7 @@ class PriorErrorResults(Results):
         schools, worst = self.school_effects, self.reliabilities
         return pd.DataFrame(
             {
+                "question": question_cell(self.naive.question),
                 "n_schools": [len(schools)],
                 "n_pupils": [int(schools["n_pupils"].sum())],
                 "prior_reliability": [float(worst["prior_reliability"].min())],
