@@ -379,11 +379,11 @@ def suppressed_cells(
         changed = False
         for cells in totals:
             inside = [k for k in cells if hidden[k]]
-            outside = sorted((k for k in cells if not hidden[k]), key=lambda k: (len(members[k]), k))
+            outside = [k for k in cells if not hidden[k]]
             known = len(set().union(*(members[k] for k in cells))) >= n_min
             safe = len(inside) > 1 and len(set().union(*(members[k] for k in inside))) >= n_min
             if inside and outside and known and not safe:
-                hidden[outside[0]] = changed = True
+                hidden[min(outside, key=lambda k: len(members[k]))] = changed = True
     reasons = {True: f"n_below_{n_min}", False: "complementary"}
     return [reasons[small[k]] if hidden[k] else "" for k in range(len(members))]
 

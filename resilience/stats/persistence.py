@@ -315,9 +315,7 @@ def _estimates(
     )
 
 
-def _effects(
-    products: PersistenceProducts, solution: Solution
-) -> tuple[Floats, Floats, Floats]:
+def _effects(products: PersistenceProducts, solution: Solution) -> tuple[Floats, Floats, Floats]:
     """Return predicted effects, conditional SDs, and loadings of the fixed effects' error."""
     contrast = np.append(-solution.coefficients, 1.0)
     root = np.linalg.cholesky(np.linalg.inv(solution.information))

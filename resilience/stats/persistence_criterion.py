@@ -25,7 +25,13 @@ from scipy.linalg import cho_solve, cholesky
 
 from resilience.stats.persistence_products import PersistenceProducts
 
-__all__ = ["Layout", "PersistenceParameters", "Solution", "criterion_and_gradient", "parameter_layout"]
+__all__ = [
+    "Layout",
+    "PersistenceParameters",
+    "Solution",
+    "criterion_and_gradient",
+    "parameter_layout",
+]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -79,7 +85,7 @@ class Layout:
     @property
     def n_parameters(self) -> int:
         """Length of the vector."""
-        return self.alpha.stop
+        return int(self.alpha.stop)
 
     def unpack(self, vector: Floats) -> PersistenceParameters:
         """Return the parameters of a vector; the diagonal of the root stands there as logarithm."""
@@ -197,9 +203,9 @@ def criterion_and_gradient(
     pair_bar, column_bar, teacher_bar = system.backward(gram_bar)
     inverse_bar = np.einsum("ab,ptuab->ptu", gram_bar, products.gram)
     inverse_bar += alpha @ pair_bar @ alpha.T + alpha @ column_bar
-    alpha_bar = (
-        2.0 * inverses @ alpha @ pair_bar + inverses @ column_bar.transpose(0, 2, 1)
-    ).sum(axis=0)
+    alpha_bar = (2.0 * inverses @ alpha @ pair_bar + inverses @ column_bar.transpose(0, 2, 1)).sum(
+        axis=0
+    )
     middle = 0.5 * (inverse_bar + inverse_bar.transpose(0, 2, 1))
     residual_bar = np.einsum("p,ptu->tu", products.n_pupils, inverses)
     residual_bar -= (inverses @ middle @ inverses).sum(axis=0)
@@ -256,7 +262,7 @@ class _System:
         pattern, first, second = self.products.pair_records.T
         year = self.products.unit_year
         values = weights[pattern, year[first], year[second]] * self.products.pair_shares
-        filled = np.bincount(self.flat, weights=values, minlength=int(self.ends[-1]))
+        filled = _sums(self.flat, values, int(self.ends[-1]))
         for code, size in enumerate(self.sizes):
             block = filled[self.ends[code] : self.ends[code + 1]].reshape(size, size)
             self.blocks.append(block)
@@ -302,16 +308,19 @@ class _System:
         pattern, first, second = products.pair_records.T
         year = products.unit_year
         cell = (pattern * n_years + year[first]) * n_years + year[second]
-        pair_bar = np.bincount(
-            cell,
-            weights=filled[self.flat] * products.pair_shares,
-            minlength=n_patterns * n_years**2,
-        ).reshape(n_patterns, n_years, n_years)
+        weighted = filled[self.flat] * products.pair_shares
+        pair_bar = _sums(cell, weighted, n_patterns * n_years**2)
+        pair_bar = pair_bar.reshape(n_patterns, n_years, n_years)
         pattern, unit = products.unit_records.T
         column_bar = np.zeros((n_patterns, n_years, n_years))
         values = np.einsum("rq,rtq->rt", moments_bar[unit], products.unit_columns)
         np.add.at(column_bar, (pattern, year[unit]), values)
-        return pair_bar, column_bar, np.bincount(year, weights=sd_bar, minlength=n_years)
+        return pair_bar, column_bar, _sums(year, sd_bar, n_years)
+
+
+def _sums(place: Ints, values: Floats, size: int) -> Floats:
+    """Return the sum of the values that share a place."""
+    return np.asarray(np.bincount(place, weights=values, minlength=size), dtype=float)
 
 
 def _by_sd(
