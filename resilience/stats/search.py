@@ -99,6 +99,20 @@ class Search:
         criterion, gradient = self.known[key]
         return criterion, gradient.copy()
 
+    def tried(self, theta: Floats) -> tuple[float, Floats]:
+        """Return criterion and gradient, or a wall where the line search went out of bounds.
+
+        A long trial step may end where rounding leaves no likelihood; the line search then turns
+        back.  At the start there is nothing to turn back to, and the error stands.
+        """
+        try:
+            return self.value(theta)
+        except (ArithmeticError, np.linalg.LinAlgError):
+            if not self.log:
+                raise
+            worst = max(value for _, value in self.log)
+            return worst + 1e3 * (1.0 + abs(worst)), np.zeros_like(theta)
+
     def climb(self, start: Floats) -> tuple[Floats, float, str]:
         """Return the optimum reached from ``start`` with every way off a boundary tried."""
         theta, best, message = self.descend(start)
@@ -115,7 +129,7 @@ class Search:
     def descend(self, start: Floats) -> tuple[Floats, float, str]:
         """Return the optimum reached from ``start``, its criterion, the optimiser's words."""
         found = optimize.minimize(
-            self.value,
+            self.tried,
             start,
             jac=True,
             method="L-BFGS-B",

@@ -143,3 +143,24 @@ def test_the_rivals_are_what_plain_regression_gives(complete, drifting):
         rmse = float(np.sqrt(((wide[1998] - rival) ** 2).mean()))
         # coefficients of all years without weights: some thousandths apart
         assert of(drifting, name)["rmse"] == pytest.approx(rmse, abs=0.002)
+
+
+def test_the_unit_of_precision_weights_changes_nothing_but_the_residual_variance():
+    """Raw enrolments as weights: a long trial step ran into rounding and ended the search."""
+    rows = rs.load_dataset("michigan_schools").schools
+    rows = rows.dropna(subset=["share_satisfactory", "subsidised_meals", "n_enrolled"])
+    model = rs.ValueAddedModel(
+        "share_satisfactory ~ subsidised_meals + C(year)",
+        group="school_id",
+        time="year",
+        structure=rs.Structure(drift="ar1", weights="weight"),
+    )
+    raw, hundreds = (
+        model.fit(rows.assign(weight=rows["n_enrolled"].astype(float) / unit)) for unit in (1, 100)
+    )
+    assert raw.convergence.converged
+    assert raw.criterion == pytest.approx(hundreds.criterion, rel=1e-9)
+    assert raw.variances["residual"] == pytest.approx(
+        100 * hundreds.variances["residual"], rel=1e-4
+    )
+    assert raw.variances["persistent"] == pytest.approx(hundreds.variances["persistent"], rel=1e-4)
