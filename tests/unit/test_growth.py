@@ -6,6 +6,7 @@ import pickle
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from scipy.stats import binom, norm
 
@@ -184,3 +185,11 @@ def test_tied_pupils_of_a_school_are_spread_over_what_their_score_means():
     # from 19.5 to 39.5 in three equal parts, their middles; a pupil alone stands in the middle
     np.testing.assert_allclose(found[:4], [19.5 + 20 / 6, 29.5, 39.5 - 20 / 6, 29.5])
     assert np.isnan(found[4])
+
+
+def test_frames_of_any_library_give_the_same(fitted):
+    results, pupils = fitted
+    for other in (pl.from_pandas(pupils), pupils.convert_dtypes(), pupils.set_axis([0] * 3000)):
+        again = MODEL.fit(other, n_bootstrap=50)
+        pd.testing.assert_frame_equal(again.school_growth, results.school_growth, check_dtype=False)
+        assert len(again.percentiles(other)) == 3000

@@ -21,11 +21,11 @@ from resilience.validation import (
     check_names,
     check_not_empty,
     check_numeric,
-    check_table,
     shorten,
 )
 from resilience.value_added.growth.baseline import GrowthBaseline, learn_baseline
 from resilience.value_added.growth.results import GrowthResults, growth_results
+from resilience.value_added.growth.tables import pupils_table
 
 __all__ = ["GrowthPercentiles"]
 
@@ -127,7 +127,7 @@ class GrowthPercentiles:
 
     def fit(
         self,
-        data: pd.DataFrame,
+        data: object,
         *,
         level: float = 0.95,
         n_bootstrap: int = 200,
@@ -139,7 +139,7 @@ class GrowthPercentiles:
 
         Parameters
         ----------
-        data : DataFrame
+        data : frame of any library that narwhals knows
             One row per pupil: school, outcome, past results (gaps allowed).
         level : float
             Coverage of the intervals of schools' medians, in (0, 1).
@@ -198,9 +198,9 @@ class GrowthPercentiles:
             )
         return results
 
-    def checked(self, data: pd.DataFrame) -> pd.DataFrame:
+    def checked(self, data: object) -> pd.DataFrame:
         """Return the columns in use after the checks that need no curves."""
-        check_table(data, table="pupils")
+        data = pupils_table(data)
         columns = [self.group, self.outcome, *self.prior]
         check_columns(data, columns, table="pupils")
         check_not_empty(data, table="pupils")

@@ -20,6 +20,7 @@ from resilience.value_added.definitions.question import (
 from resilience.value_added.growth.baseline import GrowthBaseline
 from resilience.value_added.growth.curves import TAUS, pieces
 from resilience.value_added.growth.schools import school_growth_table, spread_ties
+from resilience.value_added.growth.tables import pupils_table
 
 if TYPE_CHECKING:
     from resilience.value_added.growth.model import GrowthPercentiles
@@ -78,18 +79,18 @@ class GrowthResults(Results):
         """Pupils with a percentile."""
         return int(self.school_growth["n_pupils"].sum())
 
-    def percentiles(self, pupils: pd.DataFrame) -> pd.DataFrame:
+    def percentiles(self, pupils: object) -> pd.DataFrame:
         """Return ``pupils`` with ``growth_percentile`` and ``n_priors``.
 
         Parameters
         ----------
-        pupils : DataFrame
+        pupils : frame of any library that narwhals knows
             The cohort, or another one with the same columns.  ``n_priors`` is the number of past
             results behind a percentile, 0 where the last one is missing.
         """
         table = self.model.checked(pupils)
         found = place(self.baseline, table, self.model)
-        return pupils.assign(growth_percentile=found.percentile, n_priors=found.used)
+        return pupils_table(pupils).assign(growth_percentile=found.percentile, n_priors=found.used)
 
     def augment(self, data: pd.DataFrame) -> pd.DataFrame:
         """Return ``data`` with each pupil's growth percentile."""
@@ -251,7 +252,7 @@ def growth_results(
 ) -> GrowthResults:
     """Place pupils by curves and put the tables together."""
     placed = place(baseline, table, model)
-    fit = _goodness(placed, table[model.prior[-1]].to_numpy(dtype=float))
+    fit = _goodness(placed, table[model.prior[-1]].to_numpy(dtype=float, na_value=np.nan))
     sets = [
         {
             "n_priors": size,
