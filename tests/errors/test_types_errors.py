@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -129,3 +131,21 @@ def test_chunks_give_the_split_and_the_types_too(pupils):
     np.testing.assert_allclose(
         chunks.types().table["difference"], whole.types().table["difference"], atol=1e-8
     )
+
+
+def test_drifting_years_and_what_is_no_model(pupils):
+    years = pupils.assign(year=2020 + np.arange(len(pupils)) % 4)
+    model = ValueAddedModel(
+        FORMULA,
+        group="school_id",
+        time="year",
+        intake=Intake(composition=["ses"]),
+        structure=Structure(drift="unstructured"),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", WeakDataWarning)  # twelve pupils in four years
+        va = model.fit(years)
+    with pytest.raises(SpecificationError, match="hold no counts of pupils by school and year"):
+        va.types()
+    with pytest.raises(SpecificationError, match="model"):
+        composition_bias(None, pupils)

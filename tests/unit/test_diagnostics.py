@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from scipy.stats import kurtosis as scipy_kurtosis
 from scipy.stats import normaltest
@@ -129,3 +130,13 @@ def test_the_panel_draws_what_there_is(london):
     assert "Влияние" in axes[2].get_title(loc="left") + axes[2].get_title()
     bare = plot_diagnostics(va.check())
     assert bare[1].texts[0].get_text() == "not checked"
+
+
+def test_one_school_in_doubt_may_be_named_alone_and_tables_of_any_library_will_do(london):
+    va, pupils, found = london
+    alone = va.check(pl.from_pandas(pupils), suspicious="53").table
+    listed = va.check(pupils, suspicious=["53"]).table
+    np.testing.assert_allclose(alone["value"], listed["value"], rtol=1e-12)
+    with pytest.raises(rs.SpecificationError, match="pupils is of type str"):
+        va.check("pupils.csv")
+    assert len(found.table) == len(alone)

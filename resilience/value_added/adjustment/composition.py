@@ -20,7 +20,8 @@ from scipy.special import ndtr
 
 from resilience.errors import SpecificationError
 from resilience.i18n import text
-from resilience.validation import check_choice, check_names
+from resilience.validation import check_choice, check_instance, check_names
+from resilience.value_added.definitions.definition import ModelDefinition
 from resilience.value_added.definitions.specification import Composition, Intake
 from resilience.value_added.fits.fitted import PupilFit
 
@@ -69,6 +70,8 @@ def composition_bias(
     ----------
     LudtkeEtAl2008.
     """
+    example = "ValueAddedModel('score ~ ses', group='school_id')"
+    check_instance(model, ModelDefinition, argument="model", example=example)
     intake = model.intake or Intake()
     names = tuple(intake.compositions)
     if columns is not None:

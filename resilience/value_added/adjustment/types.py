@@ -81,9 +81,12 @@ def type_a_fit(results: R, terms: tuple[str, ...], into: Callable[..., R]) -> R:
     Raises
     ------
     SpecificationError
-        If the effect of a composition term differs between schools.
+        If the effect of a composition term differs between schools, or years drift.
     """
     cross: CrossProducts = nested_products(results)
+    structure = results.definition.structure
+    if structure is not None and structure.drift is not None:
+        raise SpecificationError(text("types.drift", drift=repr(structure.drift)))
     slopes = {cross.columns[c] for level in cross.levels for c in level.columns}
     varying = [term for term in terms if term in slopes]
     if varying:

@@ -19,7 +19,7 @@ from resilience.value_added.diagnostics.of_fit import check_of_fit, effect_quant
 from resilience.value_added.diagnostics.of_pupils import check_of_pupils
 from resilience.value_added.fits.prediction import predicted_rows
 from resilience.value_added.fits.refits import RefitMethods
-from resilience.value_added.intake.tables_in_memory import table_in_memory
+from resilience.value_added.intake.tables_in_memory import pupils_table
 
 __all__ = ["CheckResults", "check_results"]
 
@@ -139,7 +139,7 @@ def check_results(
         reason = text("diagnostics.give_pupils")
         found += [unchecked(name, reason) for name in _OF_PUPILS]
     else:
-        table = table_in_memory(pupils)
+        table = pupils_table(pupils)
         rows = predicted_rows(results, table, "schools", outcome=True)
         frame = rows.rows.frame
         outcome = frame[formula_columns(results.formula).outcome].to_numpy(dtype=float)
@@ -172,8 +172,9 @@ def _suspicious(results: RefitMethods, schools: Sequence[object] | None) -> Find
     """Fit without schools in doubt and count the bands of the others that change."""
     if not schools:
         return unchecked("suspicious_schools", text("diagnostics.name_suspicious"))
+    named = [schools] if isinstance(schools, str) else list(schools)
     try:
-        without = results.leave_out(units=list(schools))
+        without = results.leave_out(units=named)
     except SpecificationError as error:
         return unchecked("suspicious_schools", error.message)
     both = results.school_effects.merge(
@@ -190,7 +191,7 @@ def _suspicious(results: RefitMethods, schools: Sequence[object] | None) -> Find
         threshold=0.05,
         finding=text(
             "diagnostics.suspicious_schools",
-            n=len(list(schools)),
+            n=len(named),
             changed=changed,
             total=len(both),
             shift=f"{shift:.3g}",

@@ -25,7 +25,7 @@ from resilience.validation import (
 )
 from resilience.value_added.growth.baseline import GrowthBaseline, learn_baseline
 from resilience.value_added.growth.results import GrowthResults, growth_results
-from resilience.value_added.growth.tables import pupils_table
+from resilience.value_added.intake.tables_in_memory import pupils_table
 
 __all__ = ["GrowthPercentiles"]
 

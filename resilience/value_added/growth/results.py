@@ -20,10 +20,10 @@ from resilience.value_added.definitions.question import (
 from resilience.value_added.growth.baseline import GrowthBaseline
 from resilience.value_added.growth.curves import TAUS, pieces
 from resilience.value_added.growth.schools import school_growth_table, spread_ties
-from resilience.value_added.growth.tables import pupils_table
 
 if TYPE_CHECKING:
     from resilience.value_added.growth.model import GrowthPercentiles
+from resilience.value_added.intake.tables_in_memory import pupils_table
 
 __all__ = ["GrowthResults", "growth_results", "place"]
 

@@ -15,7 +15,7 @@ from resilience.i18n import text
 from resilience.validation import check_table
 from resilience.value_added.intake.pupil_products import PupilProducts
 
-__all__ = ["pandas_table", "table_in_memory"]
+__all__ = ["pandas_table", "pupils_table", "table_in_memory"]
 
 
 def table_in_memory(source: object) -> pd.DataFrame:
@@ -43,6 +43,22 @@ def table_in_memory(source: object) -> pd.DataFrame:
     frame = narwhals_frame(source)
     if frame is None:
         raise _refusal(source)
+    return pandas_table(frame)
+
+
+def pupils_table(data: object) -> pd.DataFrame:
+    """Return a frame of any library that narwhals knows as one of pandas.
+
+    Raises
+    ------
+    SpecificationError
+        For whatever is no table.
+    """
+    if isinstance(data, pd.DataFrame):
+        return data
+    frame = narwhals_frame(data)
+    if frame is None:
+        check_table(data, table="pupils")
     return pandas_table(frame)
 
 
