@@ -68,6 +68,10 @@ _HOMES: dict[str, str] = {
     "pool_estimates": "stats.rubin",
     "simex": "value_added.prior_error.simex",
     "joint_regions": "value_added.joint.regions",
+    "PersistenceModel": "value_added.persistence",
+    "TeacherLinks": "value_added.persistence",
+    "simulate_classrooms": "data.simulation.classrooms",
+    "PolicyError": "errors",
     "Criteria": "detection",
     "detect_schools": "detection",
     "Criterion": "detection",
@@ -143,6 +147,7 @@ _HOMES: dict[str, str] = {
     "plot_joint_regions": "plotting",
     "plot_subjects": "plotting",
     "plot_diagnostics": "plotting",
+    "plot_persistence": "plotting",
     "calculation_sheet": "reporting.calculation_sheet",
     "methods_appendix": "reporting",
     "write_annual_run": "reporting.annual",
@@ -169,6 +174,8 @@ __all__ = [
     "Membership",
     "OrdinalSchoolModel",
     "OutputError",
+    "PersistenceModel",
+    "PolicyError",
     "Procedures",
     "PupilProducts",
     "Question",
@@ -181,6 +188,7 @@ __all__ = [
     "SpecificationError",
     "Structure",
     "Successors",
+    "TeacherLinks",
     "ValueAddedModel",
     "WeakDataWarning",
     "WithinCorrelation",
@@ -237,6 +245,7 @@ __all__ = [
     "plot_mark_shares",
     "plot_multiverse",
     "plot_operating",
+    "plot_persistence",
     "plot_quadrant",
     "plot_score_histogram",
     "plot_selection",
@@ -273,6 +282,7 @@ __all__ = [
     "share_good_marks",
     "simex",
     "simulate_class_counts",
+    "simulate_classrooms",
     "simulate_region",
     "simulate_rule",
     "standardised_alpha",
@@ -309,6 +319,7 @@ if TYPE_CHECKING:
     from resilience.data.catalogue import Dataset, list_datasets, load_dataset
     from resilience.data.score_means import published_means, score_means
     from resilience.data.simulation import simulate_class_counts, simulate_region
+    from resilience.data.simulation.classrooms import simulate_classrooms
     from resilience.data.template import write_template
     from resilience.data.workbook import read_workbook
     from resilience.detection import Criteria, Criterion, detect_schools
@@ -349,6 +360,7 @@ if TYPE_CHECKING:
         DataError,
         DatasetError,
         OutputError,
+        PolicyError,
         ResilienceError,
         ResilienceWarning,
         SpecificationError,
@@ -372,6 +384,7 @@ if TYPE_CHECKING:
         plot_mark_shares,
         plot_multiverse,
         plot_operating,
+        plot_persistence,
         plot_quadrant,
         plot_score_histogram,
         plot_selection,
@@ -423,6 +436,7 @@ if TYPE_CHECKING:
     from resilience.value_added.growth.model import GrowthPercentiles
     from resilience.value_added.intake.pupil_products import PupilProducts
     from resilience.value_added.joint.regions import joint_regions
+    from resilience.value_added.persistence import PersistenceModel, TeacherLinks
     from resilience.value_added.prior_error.simex import simex
     from resilience.value_added.pupils.model_tests import anova
     from resilience.value_added.years.handed_over import with_successors

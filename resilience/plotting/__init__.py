@@ -15,6 +15,7 @@ from resilience.plotting.joint_regions import plot_joint_regions
 from resilience.plotting.marks import plot_mark_shares, plot_thresholds
 from resilience.plotting.multiverse import plot_multiverse
 from resilience.plotting.operating import plot_operating
+from resilience.plotting.persistence import plot_persistence
 from resilience.plotting.quadrant import plot_quadrant
 from resilience.plotting.selection import plot_selection
 from resilience.plotting.sensitivity import plot_sensitivity
@@ -58,5 +59,6 @@ __all__ = [
     "plot_joint_regions",
     "plot_subjects",
     "plot_diagnostics",
+    "plot_persistence",
     "save_figure",
 ]

@@ -12,6 +12,7 @@ from resilience.plotting.growth import plot_growth
 from resilience.plotting.joint_regions import plot_joint_regions
 from resilience.plotting.multiverse import plot_multiverse
 from resilience.plotting.operating import plot_operating
+from resilience.plotting.persistence import plot_persistence
 from resilience.plotting.selection import plot_selection
 from resilience.plotting.sensitivity import plot_sensitivity
 from resilience.plotting.share_funnel import plot_share_funnel
@@ -47,6 +48,7 @@ _PLOTS: dict[str, Callable[..., Axes]] = {
     "StayersResults": plot_selection,
     "GrowthResults": plot_growth,
     "JointRegionResults": plot_joint_regions,
+    "PersistenceResults": plot_persistence,
 }
 
 
@@ -58,7 +60,8 @@ def plot(result: Any, *, ax: Axes | None = None, lang: str = "en") -> Axes:
     the count of verdicts by rule, a rule simulation the operating curves, a multiverse its curve,
     statuses the flow over the years, an early warning its calibration, a share funnel the funnel,
     two types of effect one over the other, SIMEX its curves, a selection the bounds, growth
-    percentiles the medians of schools, joint regions their ellipses.
+    percentiles the medians of schools, joint regions their ellipses, the
+    persistence of teachers its shares.
 
     Parameters
     ----------

@@ -155,8 +155,15 @@ def value_added_examples(plain: ValueAddedResults, frame: pd.DataFrame) -> Examp
         "validated years": (rs.validate_years(yearly, frame, holdout=2024), frame),
         "joint regions": (rs.joint_regions(yearly.fit(frame)), frame),
         "check": (plain.check(frame), frame),
+        "persistence": persistence_example(),
         "growth": (growth.fit(frame, n_bootstrap=20), frame),
     }
+
+
+def persistence_example() -> tuple[Results, pd.DataFrame]:
+    classes = rs.simulate_classrooms(400, class_size=25, n_schools=2)
+    model = rs.PersistenceModel("score ~ prior_score + C(year)")
+    return model.fit(classes.rows, classes.links), classes.links
 
 
 def mean_model() -> tuple[SchoolLevelResults, pd.DataFrame]:
@@ -328,6 +335,7 @@ NAMES = [
     "validated years",
     "joint regions",
     "check",
+    "persistence",
     "growth",
     "means",
     "marks",
