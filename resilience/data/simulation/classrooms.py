@@ -54,7 +54,7 @@ def simulate_classrooms(
     n_years: int = 3,
     class_size: int = 50,
     n_schools: int = 5,
-    persistence: float | Sequence[float] = (0.6, 0.4, 0.7),
+    persistence: float | Sequence[float] = 0.5,
     teacher_sd: float = 3.0,
     shared: float = 0.2,
     missing: float = 0.0,

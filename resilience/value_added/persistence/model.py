@@ -125,6 +125,12 @@ class PersistenceModel:
         check_fraction(level, argument="level", closed=False)
         self._check_marking(rows, procedures)
         table, years = self._checked(rows)
+        pupils = np.unique(table[self.pupil])
+        pupil = np.searchsorted(pupils, table[self.pupil])
+        year = np.searchsorted(years, table[self.time])
+        seen = np.zeros((len(pupils), len(years)))
+        seen[pupil, year] = 1.0
+        _check_shared(seen.T @ seen, years, "results")
         linked = linked_units(
             links,
             table,
@@ -133,10 +139,7 @@ class PersistenceModel:
             time=self.time,
             persists=self.persistence != "zero",
         )
-        pupils = np.unique(table[self.pupil])
-        pupil = np.searchsorted(pupils, table[self.pupil])
-        year = np.searchsorted(years, table[self.time])
-        self._check_connected(pupil, year, years, linked)
+        self._check_links(seen, years, linked)
         parts = formula_columns(self.formula)
         matrix, spec = learn_columns(table, parts)
         columns, added = _with_years(matrix, year, years, self.time)
@@ -189,37 +192,27 @@ class PersistenceModel:
             raise SpecificationError(text("persistence.one_year", year=str(years[0])))
         return table, years
 
-    def _check_connected(
-        self,
-        pupil: NDArray[np.int64],
-        year: NDArray[np.int64],
-        years: NDArray[np.generic],
-        linked: LinkedUnits,
-    ) -> None:
-        """Raise unless all years share pupils and links, and each has two teachers."""
-        seen = np.zeros((int(pupil.max()) + 1, len(years)))
-        seen[pupil, year] = 1.0
-        taught = np.zeros_like(seen)
+    def _check_links(self, seen: Floats, years: NDArray[np.generic], linked: LinkedUnits) -> None:
+        """Raise unless α has pupils to act on and each year has two teachers."""
         when = np.searchsorted(years, linked.units[self.time])
+        taught = np.zeros_like(seen)
         taught[linked.pupil, when[linked.unit]] = 1.0
-        for name, counts in (("results", seen.T @ seen), ("links", seen.T @ taught)):
-            if name == "links" and self.persistence != "variable":
-                continue
-            for later, earlier in zip(*np.tril_indices(len(years), -1), strict=True):
-                if counts[later, earlier] == 0:
-                    raise DataError(
-                        text(
-                            f"persistence.unconnected_{name}",
-                            earlier=str(years[earlier]),
-                            later=str(years[later]),
-                        )
-                    )
+        if self.persistence == "variable":
+            _check_shared(seen.T @ taught, years, "links")
         teachers = np.bincount(when, minlength=len(years))
         if (teachers < 2).any():
             at = int(np.argmin(teachers))
             raise DataError(
                 text("persistence.few_teachers", year=str(years[at]), n=int(teachers[at]))
             )
+
+
+def _check_shared(counts: Floats, years: NDArray[np.generic], what: str) -> None:
+    """Raise if no pupil hangs a later year together with an earlier one."""
+    for later, earlier in zip(*np.tril_indices(len(years), -1), strict=True):
+        if counts[later, earlier] == 0:
+            named = {"earlier": str(years[earlier]), "later": str(years[later])}
+            raise DataError(text(f"persistence.unconnected_{what}", **named))
 
 
 def _with_years(
