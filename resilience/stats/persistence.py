@@ -91,6 +91,9 @@ class PersistenceFit:
         Units of every component and the conditional covariance of their effects.
     effect_loadings : ndarray of shape (n_units, n_terms)
         L of the prediction error covariance ``U + L L'``.
+    parameter_loadings : ndarray of shape (n_units, n_free)
+        K of the further term ``K K'`` for estimating persistence and variances: derivatives of the
+        effects times a root of the parameters' covariance, first order (KackarHarville1984).
     record : SearchRecord
         How the search ended.
     parameters : PersistenceParameters
@@ -112,6 +115,7 @@ class PersistenceFit:
     std_error: Floats
     effect_blocks: tuple[tuple[NDArray[np.int64], Floats], ...]
     effect_loadings: Floats
+    parameter_loadings: Floats
     record: SearchRecord
     parameters: PersistenceParameters
 
@@ -170,7 +174,7 @@ def fit_persistence(
 
     References
     ----------
-    McCaffreyEtAl2004; MarianoEtAl2010; KarlYangLohr2013.
+    McCaffreyEtAl2004; KarlYangLohr2013; KackarHarville1984.
     """
     layout = parameter_layout(products.n_years, persistence)
     search = _Search(products, layout, method == "reml")
@@ -210,6 +214,28 @@ def fit_persistence(
     if positive:
         covariance[np.ix_(free, free)] = 2.0 * np.linalg.inv(hessian)
     return _estimates(search, vector, covariance, record, method)
+
+
+def _parameter_loadings(search: _Search, vector: Floats, covariance: Floats) -> Floats:
+    """Return derivatives of the effects by the free parameters times a root of their covariance."""
+    free = np.flatnonzero(np.isfinite(np.diag(covariance)))
+    slopes = np.empty((search.products.n_units, len(free)))
+    for column, position in enumerate(free):
+        step = np.zeros(len(vector))
+        step[position] = _STEP
+        ends = [
+            _effects(
+                search.products,
+                criterion_and_gradient(
+                    search.products, search.layout, vector + sign * step, reml=search.reml
+                )[2],
+            )[0]
+            for sign in (1.0, -1.0)
+        ]
+        slopes[:, column] = (ends[0] - ends[1]) / (2.0 * _STEP)
+    root = np.linalg.cholesky(covariance[np.ix_(free, free)])
+    loadings: Floats = slopes @ root
+    return loadings
 
 
 def _offset(products: PersistenceProducts, method: str) -> float:
@@ -310,6 +336,7 @@ def _estimates(
             for units, block in zip(products.components, solution.posterior, strict=True)
         ),
         effect_loadings=loadings * products.scale,
+        parameter_loadings=_parameter_loadings(search, vector, covariance) * products.scale,
         record=record,
         parameters=parameters,
     )

@@ -10,7 +10,7 @@ from resilience.data.simulation.classrooms import simulate_classrooms
 from resilience.value_added.persistence import PersistenceModel, PersistenceResults
 
 TRUE = np.array([0.6, 0.4, 0.7])
-REPLICATIONS = 80
+REPLICATIONS = 60
 BANDS = ((2, 5), (6, 15), (16, 30), (31, 10_000))
 
 
@@ -41,9 +41,9 @@ def test_persistence_is_recovered(replications):
     # jointly: a chi-squared of three degrees of freedom, 11.3 at 99 %
     joint = REPLICATIONS * apart @ np.linalg.solve(np.cov(estimates.T), apart)
     assert joint < 11.3
-    # the SD of 80 normal draws has a relative standard error of 1/√158 = .08: three of them
+    # the SD of 60 normal draws has a relative standard error of 1/√118 = .092: three of them
     ratio = errors.mean(axis=0) / estimates.std(axis=0, ddof=1)
-    assert (np.abs(ratio - 1.0) < 3.0 * 0.08).all()
+    assert (np.abs(ratio - 1.0) < 3.0 * 0.092).all()
 
 
 def test_persistence_intervals_cover(replications):
@@ -80,15 +80,9 @@ def test_missing_results_do_not_bias_persistence():
 
 def test_teacher_effects_cover_by_class_size():
     runs = []
-    for class_size, n_pupils, count in (
-        (4, 300, 12),
-        (10, 600, 12),
-        (22, 1250, 10),
-        (45, 1250, 14),
-    ):
+    for class_size, count in ((4, 3), (10, 4), (22, 6), (45, 10)):
         runs += [
-            fitted(1000 * class_size + seed, class_size=class_size, n_pupils=n_pupils)[1]
-            for seed in range(count)
+            fitted(1000 * class_size + seed, class_size=class_size)[1] for seed in range(count)
         ]
     table = pd.concat(runs)
     inside = (table["conf_low"] <= table["true_effect"]) & (
@@ -102,13 +96,14 @@ def test_teacher_effects_cover_by_class_size():
         # one data set's effects share the error of its variances: the error comes from data sets
         effective = weights.sum() ** 2 / (weights**2).sum()
         error = np.sqrt(np.average((by_seed - share) ** 2, weights=weights) / effective)
+        independent = np.sqrt(0.95 * 0.05 / weights.sum())
         assert weights.sum() > 100
-        assert abs(share - 0.95) < 3.0 * error + 0.01, (low, high, share, error)
+        assert abs(share - 0.95) < 3.0 * max(error, independent), (low, high, share, error)
 
 
 def test_effects_are_unbiased_and_shrunken(replications):
     table = pd.concat(t for _, t in replications)
     slope = np.polyfit(table["teacher_effect"], table["true_effect"], 1)[0]
-    # 80 × 75 effects, residual SD near 1.2 against effects of SD 2.8: .0055 per standard error;
+    # 60 × 75 effects, residual SD near 1.2 against effects of SD 2.8: .0055 per standard error;
     # the shared errors of each data set's variances double it
     assert abs(slope - 1.0) < 0.03

@@ -28,8 +28,8 @@ class TeacherErrors:
     ----------
     blocks : tuple of (ndarray of int, ndarray)
         Units that share pupils and the conditional covariance of their effects.
-    loadings : ndarray of shape (n_units, n_terms)
-        L: the error of the fixed effects, which all units share.
+    loadings : ndarray of shape (n_units, n_terms + n_parameters)
+        L: the errors of fixed effects, persistence and variances, which all units share.
     """
 
     blocks: tuple[tuple[Ints, Floats], ...]

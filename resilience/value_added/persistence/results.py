@@ -56,8 +56,8 @@ class PersistenceResults(Results):
         ``year earlier_year residual_covariance residual_covariance_std_error
         residual_correlation n_pupils``.
     teacher_effects : DataFrame
-        A row per teacher and year, sorted by key: effect in the year taught, ``std_error`` (error
-        of the fixed effects included; α and variances taken as known), ``conditional_sd``,
+        A row per teacher and year, sorted by key: effect in the year taught, ``std_error`` (errors
+        of the fixed effects, of α and of the variances included), ``conditional_sd``,
         ``conf_low conf_high reliability n_pupils``.  No rank and no percentile.
     convergence : Convergence
         How the search ended.

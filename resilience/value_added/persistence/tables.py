@@ -62,7 +62,10 @@ def persistence_results(
             message=record.message,
         ),
         starts=record.starts,
-        errors=TeacherErrors(blocks=fitted.effect_blocks, loadings=fitted.effect_loadings),
+        errors=TeacherErrors(
+            blocks=fitted.effect_blocks,
+            loadings=np.hstack([fitted.effect_loadings, fitted.parameter_loadings]),
+        ),
         groups=linked.units.drop(columns=["n_pupils"]),
         varying=linked.varying,
         n_rows=len(panel.outcome),
@@ -167,15 +170,16 @@ def _effects(
     share = np.divide(
         fitted.conditional_sd**2, variance, out=np.ones_like(variance), where=variance > 0
     )
+    error = np.sqrt(fitted.std_error**2 + (fitted.parameter_loadings**2).sum(axis=1))
     return pd.DataFrame(
         {
             model.teachers.teacher: linked.units[model.teachers.teacher],
             model.time: linked.units[model.time],
             "teacher_effect": fitted.effects,
-            "std_error": fitted.std_error,
+            "std_error": error,
             "conditional_sd": fitted.conditional_sd,
-            "conf_low": fitted.effects - z * fitted.std_error,
-            "conf_high": fitted.effects + z * fitted.std_error,
+            "conf_low": fitted.effects - z * error,
+            "conf_high": fitted.effects + z * error,
             "reliability": 1.0 - share,
             "n_pupils": linked.units["n_pupils"],
         }
