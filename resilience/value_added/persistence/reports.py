@@ -13,6 +13,7 @@ from scipy import special
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
 from resilience.validation import check_differencing, shorten, suppressed_cells
+from resilience.value_added.persistence.differencing import check_chains
 
 __all__ = ["Release", "TeacherErrors", "group_cells", "group_table"]
 
@@ -118,6 +119,7 @@ def group_table(
     shown = tuple(own for own, reason in zip(members, reasons, strict=True) if not reason)
     for release in earlier:
         check_differencing(release.cells, shown, n_min)
+    check_chains([*(release.cells for release in earlier), shown], n_min)
     mean, error = np.full(len(table), np.nan), np.full(len(table), np.nan)
     for k, reason in enumerate(reasons):
         if not reason:
