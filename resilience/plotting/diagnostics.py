@@ -8,7 +8,7 @@ import numpy as np
 
 from resilience.columns import label
 from resilience.i18n import check_language, text
-from resilience.plotting.canvas import GREY, PALETTE, look, write_numbers
+from resilience.plotting.canvas import GREY, PALETTE, look, new_axes, write_numbers
 from resilience.plotting.labels import shortened
 from resilience.results import axis_label
 
@@ -20,49 +20,48 @@ __all__ = ["plot_diagnostics"]
 
 _NAMED = 3
 _BARS = 15
+_PLACES = ((0.0, 0.58), (0.57, 0.58), (0.0, 0.0), (0.57, 0.0))  # lower left, of the axes
+_WIDTH, _HEIGHT = 0.43, 0.40
 
 
-def plot_diagnostics(
-    result: Any, *, axes: Any | None = None, lang: str = "en"
-) -> np.ndarray[Any, Any]:
+def plot_diagnostics(result: Any, *, ax: Axes | None = None, lang: str = "en") -> Axes:
     """Draw four panels: QQ plot of effects, residuals by prior, influence, scores.
 
     Parameters
     ----------
     result : CheckResults
         What ``va.check(pupils)`` returned; panels without data say so.
-    axes : array of four Axes, optional
-        Axes to draw on; a new figure of two by two by default.
+    ax : Axes, optional
+        Empty axes whose place the four panels take; new ones by default.
     lang : {"en", "ru"}
         Language of the labels.
 
     Returns
     -------
-    ndarray of Axes
+    Axes
+        The axes given or made; the panels are its ``child_axes``, row by row.
     """
     check_language(lang)
     with look():
-        if axes is None:
-            import matplotlib.pyplot as plt
-
-            _, axes = plt.subplots(2, 2, figsize=(9.5, 7.0), layout="constrained")
-        four = np.asarray(axes, dtype=object).ravel()
+        ax = new_axes(7.4, 6.0) if ax is None else ax
+        ax.set_axis_off()
         panels = (
             (_effects, result.effect_quantiles, "diagnostics.figure_qq"),
             (_bins, result.residual_bins, "diagnostics.figure_bins"),
             (_influence, result.influence, "diagnostics.figure_influence"),
             (_scores, result.score_histogram, "diagnostics.figure_scores"),
         )
-        for ax, (draw, table, key) in zip(four, panels, strict=True):
-            ax.set_title(text(key).localized(lang), fontsize=9)
+        for (draw, table, key), (left, low) in zip(panels, _PLACES, strict=True):
+            panel = ax.inset_axes((left, low, _WIDTH, _HEIGHT))
+            panel.set_title(text(key).localized(lang), fontsize=9)
             if len(table):
-                draw(ax, table, lang)
+                draw(panel, table, lang)
             else:
                 words = text("diagnostics.figure_absent").localized(lang)
-                ax.text(0.5, 0.5, words, ha="center", va="center", color=GREY)
-                ax.set_xticks([])
-                ax.set_yticks([])
-    return four
+                panel.text(0.5, 0.5, words, ha="center", va="center", color=GREY)
+                panel.set_xticks([])
+                panel.set_yticks([])
+    return ax
 
 
 def _effects(ax: Axes, table: pd.DataFrame, lang: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from resilience.errors import SpecificationError
 from resilience.i18n import text
 from resilience.plotting.caterpillar import plot_caterpillar
+from resilience.plotting.diagnostics import plot_diagnostics
 from resilience.plotting.growth import plot_growth
 from resilience.plotting.joint_regions import plot_joint_regions
 from resilience.plotting.multiverse import plot_multiverse
@@ -49,6 +50,7 @@ _PLOTS: dict[str, Callable[..., Axes]] = {
     "GrowthResults": plot_growth,
     "JointRegionResults": plot_joint_regions,
     "PersistenceResults": plot_persistence,
+    "CheckResults": plot_diagnostics,
 }
 
 
@@ -61,7 +63,7 @@ def plot(result: Any, *, ax: Axes | None = None, lang: str = "en") -> Axes:
     statuses the flow over the years, an early warning its calibration, a share funnel the funnel,
     two types of effect one over the other, SIMEX its curves, a selection the bounds, growth
     percentiles the medians of schools, joint regions their ellipses, the
-    persistence of teachers its shares.
+    persistence of teachers its shares, a check of a fit its panel.
 
     Parameters
     ----------

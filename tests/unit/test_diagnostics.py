@@ -125,10 +125,10 @@ def test_units_that_cross_say_what_cannot_be_checked():
 
 def test_the_panel_draws_what_there_is(london):
     va, _, found = london
-    axes = plot_diagnostics(found, lang="ru")
+    axes = plot_diagnostics(found, lang="ru").child_axes
     assert [bool(ax.has_data()) for ax in axes] == [True] * 4
     assert "Влияние" in axes[2].get_title(loc="left") + axes[2].get_title()
-    bare = plot_diagnostics(va.check())
+    bare = rs.plot(va.check()).child_axes
     assert bare[1].texts[0].get_text() == "not checked"
 
 
