@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,10 +19,8 @@ from resilience.value_added.definitions.question import (
 )
 from resilience.value_added.growth.baseline import GrowthBaseline
 from resilience.value_added.growth.curves import TAUS, pieces
+from resilience.value_added.growth.definition import GrowthDefinition
 from resilience.value_added.growth.schools import school_growth_table, spread_ties
-
-if TYPE_CHECKING:
-    from resilience.value_added.growth.model import GrowthPercentiles
 from resilience.value_added.intake.tables_in_memory import pupils_table
 
 __all__ = ["GrowthResults", "growth_results", "place"]
@@ -56,7 +54,7 @@ class GrowthResults(Results):
         Whether the cohort is its own reference.
     question : Question
         Since when growth is counted: since the past results.
-    model : GrowthPercentiles
+    model : GrowthDefinition
         The specification.
     n_unplaced : int
         Pupils without a percentile, for want of the last past result.
@@ -70,7 +68,7 @@ class GrowthResults(Results):
     baseline: GrowthBaseline
     referenced: str
     question: Question
-    model: GrowthPercentiles
+    model: GrowthDefinition
     n_unplaced: int
     level: float = 0.95
 
@@ -212,7 +210,7 @@ class Placed:
         return np.clip((self.low + self.high) / 2.0, 1.0, 99.0)
 
 
-def place(baseline: GrowthBaseline, table: pd.DataFrame, model: GrowthPercentiles) -> Placed:
+def place(baseline: GrowthBaseline, table: pd.DataFrame, model: GrowthDefinition) -> Placed:
     """Return the percentiles of pupils by the curves of their longest set of past results.
 
     Of a pupil at the highest score it is only known that the true result is at least that: every
@@ -242,7 +240,7 @@ def _values(table: pd.DataFrame, names: list[str], rows: NDArray[np.bool_]) -> d
 
 
 def growth_results(
-    model: GrowthPercentiles,
+    model: GrowthDefinition,
     baseline: GrowthBaseline,
     table: pd.DataFrame,
     *,

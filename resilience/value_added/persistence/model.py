@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -20,13 +20,12 @@ from resilience.validation import (
     check_columns,
     check_external_marking,
     check_fraction,
-    check_instance,
-    check_names,
     check_not_empty,
     check_unique,
     shorten,
 )
-from resilience.value_added.persistence.links import LinkedUnits, TeacherLinks, linked_units
+from resilience.value_added.persistence.definition import PersistenceDefinition
+from resilience.value_added.persistence.links import LinkedUnits, linked_units
 from resilience.value_added.persistence.results import PersistenceResults
 from resilience.value_added.persistence.tables import persistence_results
 
@@ -34,12 +33,11 @@ __all__ = ["PersistenceModel"]
 
 Floats = NDArray[np.float64]
 
-_KINDS = ("variable", "complete", "zero")
 _SPANNED = 1e-8  # share of an indicator's length that the formula leaves: below, it holds the year
 
 
 @dataclass(frozen=True)
-class PersistenceModel:
+class PersistenceModel(PersistenceDefinition):
     r"""Teacher effects with weighted multiple membership and persistence.
 
     .. math:: y_{it} = x_{it}'\beta + \sum_{s \le t}\alpha_{ts}\sum_k w_{isk}\theta_{k(s)} + e_{it}
@@ -65,21 +63,6 @@ class PersistenceModel:
     ----------
     McCaffreyEtAl2004; MarianoEtAl2010; KarlYangLohr2013.
     """
-
-    formula: str
-    pupil: str = field(default="pupil_key", kw_only=True)
-    time: str = field(default="year", kw_only=True)
-    teachers: TeacherLinks = field(default_factory=TeacherLinks, kw_only=True)
-    persistence: Literal["variable", "complete", "zero"] = field(default="variable", kw_only=True)
-
-    def __post_init__(self) -> None:
-        formula_columns(self.formula)
-        for argument in ("pupil", "time"):
-            given = getattr(self, argument)
-            check_names(given, argument=argument, example=f"{argument}='column'", single=True)
-        example = "teachers=rs.TeacherLinks(teacher='teacher_id', share='share')"
-        check_instance(self.teachers, TeacherLinks, argument="teachers", example=example)
-        check_choice(self.persistence, _KINDS, argument="persistence")
 
     def fit(
         self,

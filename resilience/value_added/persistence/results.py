@@ -21,7 +21,7 @@ from resilience.value_added.persistence.reports import (
 )
 
 if TYPE_CHECKING:
-    from resilience.value_added.persistence.model import PersistenceModel
+    from resilience.value_added.persistence.definition import PersistenceDefinition
 
 __all__ = ["PersistenceResults"]
 
@@ -35,7 +35,7 @@ class PersistenceResults(Results):
 
     Attributes
     ----------
-    model : PersistenceModel
+    model : PersistenceDefinition
         The specification.
     method : {"reml", "ml"}
         Likelihood.
@@ -79,7 +79,7 @@ class PersistenceResults(Results):
         Links of pupils without any result.
     """
 
-    model: PersistenceModel
+    model: PersistenceDefinition
     method: str
     level: float
     criterion: float

@@ -18,7 +18,7 @@ from resilience.value_added.persistence.reports import TeacherErrors
 from resilience.value_added.persistence.results import PersistenceResults
 
 if TYPE_CHECKING:
-    from resilience.value_added.persistence.model import PersistenceModel
+    from resilience.value_added.persistence.definition import PersistenceDefinition
 
 __all__ = ["persistence_results"]
 
@@ -26,7 +26,7 @@ Years = NDArray[np.generic]
 
 
 def persistence_results(
-    model: PersistenceModel,
+    model: PersistenceDefinition,
     panel: Panel,
     linked: LinkedUnits,
     fitted: PersistenceFit,
@@ -77,7 +77,7 @@ def persistence_results(
 
 
 def _persistence(
-    model: PersistenceModel,
+    model: PersistenceDefinition,
     panel: Panel,
     linked: LinkedUnits,
     seen: NDArray[np.bool_],
@@ -161,7 +161,7 @@ def _residual(fitted: PersistenceFit, seen: NDArray[np.bool_], years: Years) -> 
 
 
 def _effects(
-    model: PersistenceModel, linked: LinkedUnits, fitted: PersistenceFit, level: float
+    model: PersistenceDefinition, linked: LinkedUnits, fitted: PersistenceFit, level: float
 ) -> pd.DataFrame:
     """Return a row per teacher and year, sorted by key: no rank, no percentile."""
     z = float(special.ndtri(0.5 + level / 2.0))
