@@ -1,7 +1,9 @@
-"""The panel of diagnostics: effects, residuals along the prior, influence and scores."""
+"""The panel of diagnostics: effects, residuals, influence of schools and scores."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,21 +20,23 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_diagnostics"]
 
+_INFLUENCE = "diagnostics.figure_influence"
 _NAMED = 3
 _BARS = 15
-_PLACES = ((0.0, 0.58), (0.57, 0.58), (0.0, 0.0), (0.57, 0.0))  # lower left, of the axes
-_WIDTH, _HEIGHT = 0.43, 0.40
+_SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
+_PLACES = tuple((left, low) for low in (0.58, 0.0) for left in (0.0, 0.365, 0.73))  # lower left
+_WIDTH, _HEIGHT = 0.27, 0.40  # of the axes
 
 
 def plot_diagnostics(result: Any, *, ax: Axes | None = None, lang: str = "en") -> Axes:
-    """Draw four panels: QQ plot of effects, residuals by prior, influence, scores.
+    """Draw six panels: QQ plots, residuals by prior and by size of school, influence, scores.
 
     Parameters
     ----------
     result : CheckResults
         What ``va.check(pupils)`` returned; panels without data say so.
     ax : Axes, optional
-        Empty axes whose place the four panels take; new ones by default.
+        Empty axes whose place the six panels take; new ones by default.
     lang : {"en", "ru"}
         Language of the labels.
 
@@ -43,12 +47,14 @@ def plot_diagnostics(result: Any, *, ax: Axes | None = None, lang: str = "en") -
     """
     check_language(lang)
     with look():
-        ax = new_axes(7.4, 6.0) if ax is None else ax
+        ax = new_axes(11.0, 6.2) if ax is None else ax
         ax.set_axis_off()
-        panels = (
+        panels: tuple[tuple[Callable[[Axes, pd.DataFrame, str], None], pd.DataFrame, str], ...] = (
             (_effects, result.effect_quantiles, "diagnostics.figure_qq"),
+            (_pupils, result.pupil_quantiles, "diagnostics.figure_pupils"),
             (_bins, result.residual_bins, "diagnostics.figure_bins"),
-            (_influence, result.influence, "diagnostics.figure_influence"),
+            (partial(_influence, limit=_limit(result)), result.influence, _INFLUENCE),
+            (_sizes, result.school_spread, "diagnostics.figure_sizes"),
             (_scores, result.score_histogram, "diagnostics.figure_scores"),
         )
         for (draw, table, key), (left, low) in zip(panels, _PLACES, strict=True):
@@ -61,21 +67,43 @@ def plot_diagnostics(result: Any, *, ax: Axes | None = None, lang: str = "en") -
                 panel.text(0.5, 0.5, words, ha="center", va="center", color=GREY)
                 panel.set_xticks([])
                 panel.set_yticks([])
+            for axis in (panel.xaxis, panel.yaxis):
+                axis.label.set_fontsize(8)
     return ax
 
 
 def _effects(ax: Axes, table: pd.DataFrame, lang: str) -> None:
-    x, y = (table[c].to_numpy(dtype=float) for c in ("normal_quantile", "standardised_effect"))
+    x, y = _quantiles(ax, table, "standardised_effect", lang)
+    far = np.argsort(-np.abs(y), kind="stable")[:_NAMED]
+    for at in far:
+        name = shortened(str(table["school_id"].iloc[at]), most=14)
+        left = x[at] > 0
+        ax.annotate(
+            name,
+            (x[at], y[at]),
+            xytext=(-5 if left else 5, 0),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            va="center",
+            fontsize=7,
+        )
+
+
+def _pupils(ax: Axes, table: pd.DataFrame, lang: str) -> None:
+    _quantiles(ax, table, "standardised_residual", lang)
+
+
+def _quantiles(
+    ax: Axes, table: pd.DataFrame, name: str, lang: str
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    x, y = (table[c].to_numpy(dtype=float) for c in ("normal_quantile", name))
     ends = [float(min(x.min(), y.min())), float(max(x.max(), y.max()))]
     ax.plot(ends, ends, color="#222222", lw=0.8, ls="--")
     ax.scatter(x, y, s=10, color=PALETTE["blue"], linewidths=0, zorder=3)
-    far = np.argsort(-np.abs(y - x), kind="stable")[:_NAMED]
-    for at in far:
-        name = shortened(str(table["school_id"].iloc[at]), most=14)
-        ax.annotate(name, (x[at], y[at]), xytext=(4, -6), textcoords="offset points", fontsize=7)
     ax.set_xlabel(axis_label("normal_quantile", lang))
-    ax.set_ylabel(axis_label("standardised_effect", lang))
+    ax.set_ylabel(axis_label(name, lang))
     write_numbers(ax, lang)
+    return x, y
 
 
 def _bins(ax: Axes, table: pd.DataFrame, lang: str) -> None:
@@ -94,14 +122,35 @@ def _bins(ax: Axes, table: pd.DataFrame, lang: str) -> None:
     write_numbers(ax, lang)
 
 
-def _influence(ax: Axes, table: pd.DataFrame, lang: str) -> None:
+def _limit(result: Any) -> float:
+    rows = result.table.loc[result.table["check"] == "influential_schools", "threshold"]
+    return float(rows.iloc[0])
+
+
+def _influence(ax: Axes, table: pd.DataFrame, lang: str, *, limit: float) -> None:
     rows = table.head(_BARS).iloc[::-1]
     place = np.arange(len(rows))
     ax.barh(place, rows["cook_distance"].to_numpy(dtype=float), color=PALETTE["sky"])
-    ax.axvline(0.5, color=PALETTE["vermilion"], lw=0.9, ls="--")
+    ax.axvline(limit, color=PALETTE["vermilion"], lw=0.9, ls="--")
     ax.set_yticks(place, [shortened(str(v), most=14) for v in rows["school_id"]], fontsize=6.5)
     ax.set_xlabel(axis_label("cook_distance", lang))
     write_numbers(ax, lang, axes="x")
+
+
+def _sizes(ax: Axes, table: pd.DataFrame, lang: str) -> None:
+    n = table["n_pupils"].to_numpy(dtype=float)
+    spread = table["residual_spread"].to_numpy(dtype=float)
+    ax.scatter(n, spread, s=10, color=PALETTE["blue"], linewidths=0, alpha=0.7, zorder=3)
+    overall = float(np.sqrt(np.average(spread**2, weights=n)))
+    ax.axhline(overall, color="#222222", lw=0.8, ls="--")
+    ax.set_xscale("log")
+    ends = float(n.min()), float(n.max())
+    ticks = [v for v in _SIZES if ends[0] <= v <= ends[1]] or [int(ends[0])]
+    ax.set_xticks(ticks, [str(v) for v in ticks])
+    ax.minorticks_off()
+    ax.set_xlabel(label("n_pupils", lang))
+    ax.set_ylabel(axis_label("residual_spread", lang))
+    write_numbers(ax, lang, axes="y")
 
 
 def _scores(ax: Axes, table: pd.DataFrame, lang: str) -> None:

@@ -185,7 +185,11 @@ class ValueAddedResults(RefitMethods):
         )
 
     def check(
-        self, pupils: object = None, *, suspicious: Sequence[object] | None = None
+        self,
+        pupils: object = None,
+        *,
+        suspicious: Sequence[object] | None = None,
+        key: str | Sequence[str] | None = None,
     ) -> CheckResults:
         """Check the fit: findings with severity, and what to do about each.
 
@@ -196,17 +200,28 @@ class ValueAddedResults(RefitMethods):
             ``not_checked``.
         suspicious : sequence, optional
             Schools whose results are in doubt; the fit without them is set beside this one.
+        key : str or sequence of str, optional
+            Columns that tell a pupil, for repeats and for moves between schools; by default
+            ``Structure(unit=...)`` or ``pupil_key``.
 
         Returns
         -------
         CheckResults
             ``table`` has a row per check, also where all is well.
 
+        Raises
+        ------
+        DataError
+            If the pupils are not those of the fit, a column of the key is absent, or a school in
+            doubt was not in the fit.
+        SpecificationError
+            If ``pupils`` is no table.
+
         See Also
         --------
         resilience.value_added.diagnostics
         """
-        return check_results(self, pupils, suspicious=suspicious)
+        return check_results(self, pupils, suspicious=suspicious, key=key)
 
     def within_between(self) -> pd.DataFrame:
         """Return slopes within and between schools of covariates whose school mean is in the model.

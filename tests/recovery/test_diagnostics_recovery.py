@@ -15,12 +15,15 @@ from resilience.value_added.model import ValueAddedModel
 FLAGS = {"warning", "serious"}
 
 
-def region(seed: int, n_schools: int = 60, size: int = 30) -> pd.DataFrame:
+def region(seed: int, n_schools: int = 60, slopes: float = 0.0, fan: float = 0.0) -> pd.DataFrame:
+    """Return schools of 15 to 60 pupils; slopes may differ and spread may grow with the prior."""
     rng = np.random.default_rng(seed)
-    school = np.repeat(np.arange(n_schools), size)
+    school = np.repeat(np.arange(n_schools), rng.choice([15, 25, 40, 60], n_schools))
     n = len(school)
     prior, ses = rng.normal(size=n), rng.normal(size=n)
     effect = 0.3 * rng.normal(size=n_schools)
+    slope = 0.6 + slopes * rng.normal(size=n_schools)
+    noise = 0.8 * rng.normal(size=n) * np.exp(fan * prior)
     return pd.DataFrame(
         {
             "pupil_key": [f"K{k}" for k in range(n)],
@@ -28,7 +31,7 @@ def region(seed: int, n_schools: int = 60, size: int = 30) -> pd.DataFrame:
             "year": 2024,
             "prior_score": prior,
             "ses": ses,
-            "score": 0.6 * prior + 0.2 * ses + effect[school] + 0.8 * rng.normal(size=n),
+            "score": slope[school] * prior + 0.2 * ses + effect[school] + noise,
         }
     )
 
@@ -41,13 +44,35 @@ def checked(frame: pd.DataFrame) -> dict[str, str]:
     return dict(zip(table["check"], table["severity"], strict=True))
 
 
-def test_sound_fits_are_rarely_flagged():
-    n_regions = 60
+def flagged(n_regions: int, **kind: float) -> Counter[str]:
     flags: Counter[str] = Counter()
     for seed in range(n_regions):
-        flags.update(name for name, how in checked(region(seed)).items() if how in FLAGS)
-    # tests at one in a hundred: more than 3 of 60 regions would be beyond three standard errors
+        found = checked(region(seed, **kind))
+        flags.update(name for name, how in found.items() if how in FLAGS)
+    return flags
+
+
+def test_sound_fits_are_rarely_flagged():
+    # tests at one in a hundred: more than 3 of 40 regions would be beyond three standard errors
+    flags = flagged(40)
     assert max(flags.values(), default=0) <= 3, flags
+
+
+def test_few_schools_do_not_raise_false_alarms():
+    flags = flagged(30, n_schools=12)
+    few = {
+        "small_schools",
+        "singular",
+    }  # with twelve schools a variance of zero may be the estimate
+    assert max((n for name, n in flags.items() if name not in few), default=0) <= 3, flags
+
+
+@pytest.mark.parametrize("kind", [{"slopes": 0.2}, {"fan": 0.3}])
+def test_what_is_no_bend_does_not_pass_for_one(kind):
+    """Slopes that differ and spread that grows: a test of equal spread warned in a quarter."""
+    flags = flagged(20, **kind)
+    assert flags["curvature"] <= 2, flags
+    assert flags["sorting"] == flags["duplicated_pupils"] == 0
 
 
 def bent(frame: pd.DataFrame) -> pd.DataFrame:
@@ -85,6 +110,23 @@ def few(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.groupby("school_id").head(2)
 
 
+def unruly(frame: pd.DataFrame) -> pd.DataFrame:
+    """Small schools differ more within than large ones."""
+    rng = np.random.default_rng(3)
+    small = frame.groupby("school_id")["score"].transform("size") < 20
+    return frame.assign(score=frame["score"] + 1.2 * small * rng.normal(size=len(frame)))
+
+
+def cubic(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(score=frame["score"] + 0.12 * frame["prior_score"] ** 3)
+
+
+def skewed(frame: pd.DataFrame) -> pd.DataFrame:
+    """A tenth of the schools lies far above the others: no outlier, a shape."""
+    high = frame["school_id"].str[-1] == "3"
+    return frame.assign(score=frame["score"] + 1.5 * high)
+
+
 def leaning(frame: pd.DataFrame) -> pd.DataFrame:
     """One school holds all the reach of ses and its own slope."""
     own = frame["school_id"] == "S03"
@@ -96,6 +138,9 @@ def leaning(frame: pd.DataFrame) -> pd.DataFrame:
     ("defect", "check"),
     [
         (bent, "curvature"),
+        (cubic, "curvature"),
+        (unruly, "spread_by_size"),
+        (skewed, "effect_normality"),
         (capped, "ceiling"),
         (floored, "floor"),
         (fanned, "unequal_spread"),
@@ -107,24 +152,25 @@ def leaning(frame: pd.DataFrame) -> pd.DataFrame:
     ],
 )
 def test_planted_defects_are_found(defect, check):
-    found = [checked(defect(region(seed)))[check] for seed in range(10)]
-    assert sum(how in FLAGS for how in found) >= 9, found
+    found = [checked(defect(region(seed)))[check] for seed in range(6)]
+    # at a power of .99 two misses of six have a chance of one in seven hundred
+    assert sum(how in FLAGS for how in found) >= 5, found
 
 
-def panel(seed: int, sorted_by: float) -> pd.DataFrame:
+def panel(seed: int, sorted_by: float, n_schools: int = 40, n: int = 1500) -> pd.DataFrame:
     """Return pupils of two years; a third move, to schools that fit their unseen ability or not."""
     rng = np.random.default_rng(seed)
-    n, n_schools = 1500, 40
     effect = 0.3 * rng.normal(size=n_schools)
     hidden = rng.normal(size=n)
     first = rng.integers(0, n_schools, n)
     order = np.argsort(effect)
     rank = np.argsort(np.argsort(sorted_by * hidden + rng.normal(size=n)))
-    second = np.where(rng.random(n) < 0.33, order[rank * n_schools // n], first)
+    moves = rng.random(n) < 0.4
+    second = np.where(moves, order[rank * n_schools // n], first)
     prior = rng.normal(size=n)
     rows = []
     for year, school in ((2023, first), (2024, second)):
-        score = 0.5 * prior + effect[school] + 0.5 * hidden + 0.5 * rng.normal(size=n)
+        score = 0.5 * prior + effect[school] + 0.8 * hidden + 0.5 * rng.normal(size=n)
         rows.append(
             pd.DataFrame(
                 {
@@ -140,9 +186,22 @@ def panel(seed: int, sorted_by: float) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
+@pytest.mark.parametrize(("n_schools", "n"), [(40, 1500), (100, 600)])
+def test_pupils_who_move_at_random_are_not_sorted(n_schools, n):
+    """Ability that is taken along is no sorting, not even in schools of a dozen rows."""
+    found = [checked(panel(seed, 0.0, n_schools, n))["sorting"] for seed in range(25)]
+    assert "not_checked" not in found
+    # at one in a hundred, and a little above it with few moves per school
+    assert sum(how in FLAGS for how in found) <= 2, found
+
+
 def test_sorting_is_seen_among_movers_and_only_there():
-    by_chance = [checked(panel(seed, 0.0))["sorting"] for seed in range(20)]
-    assert sum(how in FLAGS for how in by_chance) <= 2  # at one in a hundred
-    planted = [checked(panel(seed, 1.0))["sorting"] for seed in range(10)]
-    assert sum(how in FLAGS for how in planted) >= 9
-    assert checked(region(0))["sorting"] == "not_checked"
+    planted = [checked(panel(seed, 1.0))["sorting"] for seed in range(6)]
+    assert sum(how in FLAGS for how in planted) >= 5, planted
+    assert checked(region(0))["sorting"] == "not_checked"  # one year
+    stay = panel(0, 0.0)
+    first = stay[stay["year"] == 2023].set_index("pupil_key")["school_id"]
+    assert checked(stay.assign(school_id=stay["pupil_key"].map(first)))["sorting"] == "not_checked"
+    together = stay.assign(school_id=stay["school_id"] + stay["year"].astype(str))
+    together["school_id"] = stay["pupil_key"].map(first) + together["year"].astype(str)
+    assert checked(together)["sorting"] == "not_checked"  # all of a school move to the same one

@@ -15,8 +15,13 @@ from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
 from resilience.results import Results
 from resilience.value_added.diagnostics.findings import Finding, findings_table, unchecked
-from resilience.value_added.diagnostics.of_fit import check_of_fit, effect_quantiles
-from resilience.value_added.diagnostics.of_pupils import check_of_pupils
+from resilience.value_added.diagnostics.of_fit import (
+    check_of_fit,
+    effect_quantiles,
+    level_quantiles,
+)
+from resilience.value_added.diagnostics.of_pupils import PupilChecks, check_of_pupils
+from resilience.value_added.diagnostics.of_residuals import residual_bins
 from resilience.value_added.fits.prediction import predicted_rows
 from resilience.value_added.fits.refits import RefitMethods
 from resilience.value_added.intake.tables_in_memory import pupils_table
@@ -30,6 +35,7 @@ _OF_PUPILS = (
     "floor",
     "prior_limits",
     "unequal_spread",
+    "spread_by_size",
     "pupil_normality",
     "sorting",
 )
@@ -38,7 +44,7 @@ _HISTOGRAM = 40
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class CheckResults(Results):
-    """Findings on a fit, the gravest of them first in ``serious``.
+    """Findings on a fit, and the data behind the panels; ``findings`` has the gravest first.
 
     Attributes
     ----------
@@ -47,8 +53,14 @@ class CheckResults(Results):
         where all is well; ``not_checked`` rows say why and what to do.
     effect_quantiles : DataFrame
         ``school_id standardised_effect normal_quantile``: the QQ plot of the schools' effects.
+    level_quantiles : DataFrame
+        ``group unit_id term standardised_effect normal_quantile``: those of every level and term.
+    pupil_quantiles : DataFrame
+        ``normal_quantile standardised_residual``: that of the pupils' residuals, 199 points.
     residual_bins : DataFrame
         ``prior prior_mean binned_residual binned_std_error n_pupils`` along each prior result.
+    school_spread : DataFrame
+        ``school_id n_pupils residual_spread``: spread within each school.
     influence : DataFrame
         ``school_id cook_distance effect_shift``, the most influential school first.
     score_histogram : DataFrame
@@ -59,7 +71,10 @@ class CheckResults(Results):
 
     table: pd.DataFrame
     effect_quantiles: pd.DataFrame
+    level_quantiles: pd.DataFrame
+    pupil_quantiles: pd.DataFrame
     residual_bins: pd.DataFrame
+    school_spread: pd.DataFrame
     influence: pd.DataFrame
     score_histogram: pd.DataFrame
     group: str
@@ -117,7 +132,11 @@ class CheckResults(Results):
 
 
 def check_results(
-    results: RefitMethods, pupils: object = None, *, suspicious: Sequence[object] | None = None
+    results: RefitMethods,
+    pupils: object = None,
+    *,
+    suspicious: Sequence[object] | None = None,
+    key: str | Sequence[str] | None = None,
 ) -> CheckResults:
     """Check a fit.
 
@@ -129,29 +148,42 @@ def check_results(
         The pupils of the fit: results hold none.
     suspicious : sequence, optional
         Schools whose results are in doubt; the fit without them is set beside the fit.
+    key : str or sequence of str, optional
+        Columns that tell a pupil; by default ``Structure(unit=...)`` or ``pupil_key``.
+
+    Raises
+    ------
+    DataError
+        If the pupils are not those of the fit, the key is not in their table, or a school in
+        doubt was not in the fit.
+    SpecificationError
+        If ``pupils`` is no table.
     """
     found, influence = check_of_fit(results)
-    bins = pd.DataFrame(
-        columns=["prior", "prior_mean", "binned_residual", "binned_std_error", "n_pupils"]
+    own = PupilChecks(
+        findings=[unchecked(name, text("diagnostics.give_pupils")) for name in _OF_PUPILS],
+        bins=residual_bins(pd.DataFrame(), ()),
+        quantiles=pd.DataFrame({"normal_quantile": [], "standardised_residual": []}),
+        spread=pd.DataFrame({"school_id": [], "n_pupils": [], "residual_spread": []}),
     )
     histogram = pd.DataFrame({"score_bin": [], "n_pupils": []})
-    if pupils is None:
-        reason = text("diagnostics.give_pupils")
-        found += [unchecked(name, reason) for name in _OF_PUPILS]
-    else:
+    if pupils is not None:
         table = pupils_table(pupils)
         rows = predicted_rows(results, table, "schools", outcome=True)
         frame = rows.rows.frame
         outcome = frame[formula_columns(results.formula).outcome].to_numpy(dtype=float)
         augmented = frame.assign(fitted=rows.fixed, pupil_residual=outcome - rows.mean)
-        own, bins = check_of_pupils(results, augmented, table)
-        found += own
+        own = check_of_pupils(results, augmented, table, [key] if isinstance(key, str) else key)
         histogram = _histogram(outcome)
+    found += own.findings
     found.append(_suspicious(results, suspicious))
     return CheckResults(
         table=findings_table(found),
         effect_quantiles=effect_quantiles(results),
-        residual_bins=bins,
+        level_quantiles=level_quantiles(results),
+        pupil_quantiles=own.quantiles,
+        residual_bins=own.bins,
+        school_spread=own.spread,
         influence=influence,
         score_histogram=histogram,
         group=results.group,
@@ -170,7 +202,7 @@ def _histogram(outcome: np.ndarray) -> pd.DataFrame:
 
 def _suspicious(results: RefitMethods, schools: Sequence[object] | None) -> Finding:
     """Fit without schools in doubt and count the bands of the others that change."""
-    if not schools:
+    if schools is None or (not isinstance(schools, str) and not list(schools)):
         return unchecked("suspicious_schools", text("diagnostics.name_suspicious"))
     named = [schools] if isinstance(schools, str) else list(schools)
     try:

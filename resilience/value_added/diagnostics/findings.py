@@ -24,6 +24,7 @@ CHECKS = (
     "floor",
     "prior_limits",
     "unequal_spread",
+    "spread_by_size",
     "pupil_normality",
     "effect_normality",
     "singular",

@@ -14,18 +14,27 @@ from scipy.special import chdtrc, ndtr, ndtri
 
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
-from resilience.stats.crossproducts import CrossProducts
-from resilience.value_added.diagnostics.findings import Finding, unchecked
+from resilience.stats.crossproducts import ONES, CrossProducts
+from resilience.value_added.diagnostics.findings import Finding, Severity, unchecked
 from resilience.value_added.effects.influence import EVERYONE_UP_TO
 from resilience.value_added.fits.fitted import PupilFit
 from resilience.value_added.fits.refits import RefitMethods
 
-__all__ = ["check_of_fit", "effect_quantiles", "normality", "standardised_effects"]
+__all__ = [
+    "check_of_fit",
+    "effect_quantiles",
+    "level_quantiles",
+    "normality",
+    "standardised_effects",
+    "two_sided",
+]
 
 Floats = NDArray[np.float64]
 
 LEVEL = 0.01  # of a test behind a warning: fourteen checks of a sound fit warn once in eight
-STRONG = 1e-4
+_INFLUENTIAL = 0.5  # of Cook's distance
+_INFLUENTIAL_FEW = 7.0  # over the number of schools: the 98th percentile of sound fits of 6 to 30
+_MISSHAPEN = 0.5  # skewness, or half the excess kurtosis
 _FEWEST = 20  # schools, below which the shape of a distribution cannot be seen
 
 
@@ -86,8 +95,7 @@ def effect_quantiles(results: PupilFit) -> pd.DataFrame:
         standardised_effect=standardised_effects(results)
     )
     found = found.sort_values("standardised_effect", kind="stable", ignore_index=True)
-    n = len(found)
-    return found.assign(normal_quantile=ndtri((np.arange(n) + 0.625) / (n + 0.25)))
+    return found.assign(normal_quantile=_blom(len(found)))
 
 
 def check_of_fit(results: RefitMethods) -> tuple[list[Finding], pd.DataFrame]:
@@ -97,7 +105,7 @@ def check_of_fit(results: RefitMethods) -> tuple[list[Finding], pd.DataFrame]:
         _rows_dropped(results),
         _singular(results),
         _small_schools(results),
-        _effect_normality(results),
+        _effect_normality(results, level_quantiles(results)),
         influential,
     ]
     return found, influence
@@ -106,12 +114,12 @@ def check_of_fit(results: RefitMethods) -> tuple[list[Finding], pd.DataFrame]:
 def _rows_dropped(results: PupilFit) -> Finding:
     total = results.n_pupils + results.n_dropped
     share = results.n_dropped / total if total else 0.0
-    severity = "ok" if share == 0 else "note" if share <= 0.02 else "warning"
+    severity: Severity = "ok" if share == 0 else "note" if share <= 0.02 else "warning"
     if share > 0.10:
         severity = "serious"
     return Finding(
         check="rows_dropped",
-        severity=severity,  # type: ignore[arg-type]  # one of the literals above
+        severity=severity,
         value=share,
         threshold=0.10,
         finding=text("diagnostics.rows_dropped", n=results.n_dropped, total=total),
@@ -137,10 +145,10 @@ def _small_schools(results: PupilFit) -> Finding:
     reliability = results.school_effects["reliability"].to_numpy(dtype=float)
     few = int((reliability < 0.5).sum())
     share = few / len(reliability)
-    severity = "ok" if few == 0 else "note" if share <= 0.25 else "warning"
+    severity: Severity = "ok" if few == 0 else "note" if share <= 0.25 else "warning"
     return Finding(
         check="small_schools",
-        severity=severity,  # type: ignore[arg-type]  # one of the literals above
+        severity=severity,
         value=share,
         threshold=0.25,
         finding=text("diagnostics.small_schools", n=few, total=len(reliability)),
@@ -148,30 +156,80 @@ def _small_schools(results: PupilFit) -> Finding:
     )
 
 
-def _effect_normality(results: PupilFit) -> Finding:
-    values = standardised_effects(results)
-    if len(values) < _FEWEST:
-        reason = text("diagnostics.few_effects", n=len(values), fewest=_FEWEST)
+def level_quantiles(results: PupilFit) -> pd.DataFrame:
+    """Return the QQ points of every level and term: schools, their years, slopes, outer units.
+
+    Returns
+    -------
+    DataFrame
+        ``group unit_id term standardised_effect normal_quantile``, ascending within each term.
+    """
+    columns = ["group", "unit_id", "term", "standardised_effect", "normal_quantile"]
+    pieces = []
+    for level in results.mixed.levels:
+        for k, term in enumerate(level.terms):
+            whole = float(level.covariance[k, k])
+            spread = whole - level.conditional[:, k, k]
+            known = spread > 1e-6 * max(whole, 1e-300)
+            values = level.modes[known, k] / np.sqrt(spread[known])
+            order = np.argsort(values, kind="stable")
+            piece = {
+                "group": level.name,
+                "unit_id": level.labels[known][order],
+                "term": term,
+                "standardised_effect": values[order],
+                "normal_quantile": _blom(len(values)),
+            }
+            pieces.append(pd.DataFrame(piece))
+    found = [piece for piece in pieces if len(piece)]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
+
+
+def _blom(n: int) -> Floats:
+    return np.asarray(ndtri((np.arange(n) + 0.625) / (n + 0.25)))
+
+
+def _effect_normality(results: PupilFit, quantiles: pd.DataFrame) -> Finding:
+    """Test shape and outliers at each level; the worst one is reported."""
+    sets = [
+        (f"{group}, {term}" if term != ONES else str(group), part)
+        for (group, term), part in quantiles.groupby(["group", "term"], sort=False)
+        if len(part) >= _FEWEST
+    ]
+    if not sets:
+        n = int(quantiles.groupby(["group", "term"]).size().max()) if len(quantiles) else 0
+        reason = text("diagnostics.few_effects", n=n, fewest=_FEWEST)
         return unchecked("effect_normality", reason)
-    skew, kurtosis, p = normality(values)
-    far = float(np.abs(values).max())
-    # the largest of n standard normal values: a tail of one in a hundred
-    limit = float(ndtri(1.0 - LEVEL / (2.0 * len(values))))
-    bad = p < LEVEL or far > limit
+    tests = 2.0 * len(sets)
+    judged = []
+    for name, part in sets:
+        values = part["standardised_effect"].to_numpy(dtype=float)
+        skew, kurtosis, p = normality(values)
+        if ":" in str(part["group"].iloc[0]):
+            p = 1.0  # years of one school are estimated together: shape cannot be tested, reach can
+        far = float(np.abs(values).max())
+        outlying = min(1.0, 2.0 * len(values) * float(ndtr(-far)))
+        judged.append((min(1.0, tests * min(p, outlying)), outlying, skew, kurtosis, name, part))
+    p, outlying, skew, kurtosis, name, part = min(judged, key=lambda one: one[0])
+    values = part["standardised_effect"].to_numpy(dtype=float)
     at = int(np.argmax(np.abs(values)))
-    school = effect_quantiles(results)["school_id"].iloc[-1 if values[at] > 0 else 0]
+    size = max(abs(skew), abs(kurtosis) / 2.0)
+    severity: Severity = "ok"
+    if p < LEVEL:
+        severity = "warning" if size >= _MISSHAPEN or tests * outlying < LEVEL else "note"
     return Finding(
         check="effect_normality",
-        severity="warning" if bad else "ok",
+        severity=severity,
         value=p,
         threshold=LEVEL,
         finding=text(
             "diagnostics.effect_normality",
+            level=name,
             skew=f"{skew:.2f}",
             kurtosis=f"{kurtosis:.2f}",
-            school=str(school),
-            far=f"{far:.1f}",
-            limit=f"{limit:.1f}",
+            unit=str(part["unit_id"].iloc[at]),
+            far=f"{abs(values[at]):.1f}",
+            limit=f"{float(-ndtri(LEVEL / tests / (2.0 * len(values)))):.1f}",
         ),
         remedy=text("diagnostics.effect_normality_remedy"),
     )
@@ -191,21 +249,24 @@ def _influence(results: RefitMethods) -> tuple[Finding, pd.DataFrame]:
         return unchecked("influential_schools", error.message), empty
     schools = found.schools
     distance = schools["cook_distance"].to_numpy(dtype=float)
-    # a school that moves the coefficients by more than half of their joint standard error
-    moved = int((distance > 0.5).sum())
-    largest = float(np.nanmax(distance)) if len(distance) else 0.0
-    severity = "serious" if largest > 1.0 else "warning" if moved else "ok"
+    # a school that moves the coefficients by more than half of their joint standard error, or,
+    # where schools are few and each of them counts, by more than it does in sound fits
+    limit = max(_INFLUENTIAL, _INFLUENTIAL_FEW / max(len(distance), 1))
+    moved = int((distance > limit).sum())
+    largest = float(np.nanmax(distance)) if np.isfinite(distance).any() else 0.0
+    severity: Severity = "serious" if largest > 2.0 * limit else "warning" if moved else "ok"
     return (
         Finding(
             check="influential_schools",
-            severity=severity,  # type: ignore[arg-type]  # one of the literals above
+            severity=severity,
             value=largest,
-            threshold=0.5,
+            threshold=limit,
             finding=text(
                 "diagnostics.influential_schools",
                 n=moved,
                 school=str(schools["school_id"].iloc[0]),
                 distance=f"{largest:.2f}",
+                limit=f"{limit:.2g}",
             ),
             remedy=text("diagnostics.influential_schools_remedy"),
         ),
