@@ -33,9 +33,9 @@ from resilience.context.tables import (
 from resilience.context.variables import (
     IndexInput,
     Transform,
-    known_variables,
     resolve_inputs,
 )
+from resilience.data.known_variables import known_variables
 from resilience.errors import SpecificationError, warn_weak_data
 from resilience.i18n import Bilingual, text
 from resilience.validation import check_choice, check_fraction, check_positive, shorten

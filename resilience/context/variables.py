@@ -1,56 +1,26 @@
 """Which columns may enter the context index, with which sign and on which scale.
 
-What is known of a column is data (``variables.toml``).  A column that is not listed there enters
-only if the caller declares its direction, and answers for its being intake or location.
+What is known of a column is data (``resilience/data/known_variables.toml``).  A column that is not
+listed there enters only if the caller declares its direction, and answers for its being intake or
+location.
 """
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from typing import Literal, get_args
 
+from resilience.data.known_variables import ADMITTED_ROLES, Role, known_variables
 from resilience.errors import SpecificationError
 from resilience.i18n import text
 from resilience.validation import check_choice, nearest_names
 
-__all__ = ["IndexInput", "KnownVariable", "Transform", "known_variables", "resolve_inputs"]
+__all__ = ["IndexInput", "Transform", "resolve_inputs"]
 
-Role = Literal["intake", "location", "process", "outcome", "organisation", "identifier", "declared"]
-Scale = Literal["share", "number", "flag"]
 Transform = Literal["share", "logit", "arcsine", "number"]
 
 TRANSFORMS: tuple[str, ...] = get_args(Transform)
-ADMITTED_ROLES = ("intake", "location")
-
-
-@dataclass(frozen=True, kw_only=True)
-class KnownVariable:
-    """What the room knows of a column.
-
-    Attributes
-    ----------
-    role : str
-        ``intake`` and ``location`` may enter the index; ``process``, ``outcome``,
-        ``organisation`` and ``identifier`` may not.
-    scale : str or None
-        ``share`` (0..1), ``number`` or ``flag``; None for refused columns.
-    direction : {-1, 0, 1}
-        Documented or proposed sign; 0 where there is none.
-    status : str
-        ``documented`` or ``proposal``; empty for refused columns.
-    source : str
-        Key of the bibliography, empty where there is none.
-    """
-
-    role: Role
-    scale: Scale | None = None
-    direction: int = 0
-    status: str = ""
-    source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,14 +46,6 @@ class IndexInput:
     direction: int
     transform: Transform
     is_share: bool
-
-
-@cache
-def known_variables() -> dict[str, KnownVariable]:
-    """Return what the room knows, by column name."""
-    source = resources.files("resilience.context") / "variables.toml"
-    tables = tomllib.loads(source.read_text(encoding="utf-8"))
-    return {name: KnownVariable(**record) for name, record in tables.items()}
 
 
 def resolve_inputs(

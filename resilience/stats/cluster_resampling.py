@@ -1,4 +1,4 @@
-r"""Clusterwise stability: would each cluster be found again in other data like these?
+r"""Clusterwise stability: whether each cluster would be found again in other data like these.
 
 The Jaccard coefficient of cluster i of all units with the most similar cluster of a resample, over
 the units that both hold:
@@ -6,8 +6,8 @@ the units that both hold:
 .. math:: \gamma_{ib} = \max_h |C_i \cap X_b \cap D_h| \,/\, |(C_i \cap X_b) \cup D_h| .
 
 Its mean over resamples says whether the cluster is a finding or an accident; a mean of ½ or less
-means that it dissolves.  Stable is not the same as valid: a cloud cut in half by its longest axis is
-cut there again.
+means that it dissolves.  Stable is not the same as valid: a cloud cut in half by its longest axis
+is cut there again.
 
 References
 ----------

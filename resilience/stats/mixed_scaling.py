@@ -73,9 +73,7 @@ def nominal_factor(
     return float(np.sqrt(quota / (1.0 - float(shares @ shares))))
 
 
-def ordinal_factor(
-    counts: ArrayLike, *, quota: float | None = None, finite: bool = False
-) -> float:
+def ordinal_factor(counts: ArrayLike, *, quota: float | None = None, finite: bool = False) -> float:
     r"""Return the factor of the codes 1, 2, … K of an ordinal variable.
 
     .. math:: \sqrt{q / \mathrm{Var}(\text{code})}

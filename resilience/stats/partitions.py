@@ -112,7 +112,7 @@ def nearest_centre(rows: Floats, centres: Floats) -> Codes:
     kept = np.flatnonzero(finite)
     own = centres[kept]
     distance = (own**2).sum(axis=1) - 2.0 * rows @ own.T
-    return kept[np.argmin(distance, axis=1)].astype(np.int64)
+    return np.asarray(kept[np.argmin(distance, axis=1)], dtype=np.int64)
 
 
 def within_sum_of_squares(rows: Floats, labels: Codes) -> float:

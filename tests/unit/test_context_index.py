@@ -38,7 +38,7 @@ from resilience.context.standardise import (
     transform_error_variance,
     transformed,
 )
-from resilience.context.variables import known_variables
+from resilience.data.known_variables import known_variables
 from resilience.errors import SpecificationError, WeakDataWarning
 from resilience.i18n import Bilingual, text
 from resilience.references import reference_keys
