@@ -22,7 +22,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from resilience.stats.partitions import (
+from resilience.stats.clusters.partitions import (
     Codes,
     Floats,
     Partitioner,

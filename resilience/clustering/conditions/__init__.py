@@ -1,0 +1,1 @@
+"""What schools are grouped and compared by, brought to one scale."""
