@@ -72,6 +72,9 @@ _HOMES: dict[str, str] = {
     "TeacherLinks": "value_added.persistence",
     "simulate_classrooms": "data.simulation.classrooms",
     "PolicyError": "errors",
+    "Conditions": "clustering",
+    "ScaledSchools": "clustering",
+    "scale_conditions": "clustering",
     "Criteria": "detection",
     "detect_schools": "detection",
     "Criterion": "detection",
@@ -157,6 +160,7 @@ _HOMES: dict[str, str] = {
 __all__ = [
     "Cohort",
     "CohortPrior",
+    "Conditions",
     "ContextIndex",
     "Criteria",
     "Criterion",
@@ -184,6 +188,7 @@ __all__ = [
     "ResilienceWarning",
     "RiskFactor",
     "RiskItem",
+    "ScaledSchools",
     "SchoolLevelModel",
     "SpecificationError",
     "Structure",
@@ -274,6 +279,7 @@ __all__ = [
     "risk_zone",
     "round_shares",
     "save_figure",
+    "scale_conditions",
     "school_events",
     "score_means",
     "selection_bounds",
@@ -313,6 +319,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from resilience.clustering import Conditions, ScaledSchools, scale_conditions
     from resilience.columns import glossary, labelled
     from resilience.context import ContextIndex, component_weights, standardised_alpha
     from resilience.data.batches.distributed import on_cluster

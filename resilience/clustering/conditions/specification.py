@@ -43,6 +43,8 @@ class Conditions:
         Weight of a variable (of a composition as a whole) in squared distances; 1 by default.
     base : str
         Column of pupils behind shares and compositions that name none.
+    errors : mapping of {column: standard error or column of standard errors}
+        Stated errors of numbers, in their own units; shares have their sampling error anyway.
     insist : sequence of str
         Columns taken in spite of their role: the caller answers for it, and tables say so.
 
@@ -59,6 +61,7 @@ class Conditions:
     ordinal: Mapping[str, Sequence[object]] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
     base: str = "n_pupils"
+    errors: Mapping[str, float | str] = field(default_factory=dict)
     insist: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -81,6 +84,14 @@ class Conditions:
         for name, weight in self.weights.items():
             check_choice(name, self.variables, argument="Conditions.weights")
             check_positive(weight, argument=f"Conditions.weights[{name!r}]")
+        for name, error in self.errors.items():
+            check_choice(name, tuple(self.continuous), argument="Conditions.errors")
+            if not isinstance(error, str):
+                check_positive(error, argument=f"Conditions.errors[{name!r}]", zero=True)
+        for name in self.continuous:
+            known = known_variables().get(name)
+            if known is not None and known.scale == "share" and name not in self.insist:
+                raise SpecificationError(text("conditions.a_share", column=repr(name), name=name))
 
     def _settle_fields(self) -> None:
         for name in ("nominal", "insist"):
@@ -88,19 +99,8 @@ class Conditions:
                 getattr(self, name), argument=f"Conditions.{name}", example=f"{name}=['is_rural']"
             )
             object.__setattr__(self, name, tuple(given))
-        continuous, shares = self.continuous, self.shares
-        if not isinstance(continuous, Mapping):
-            example = "continuous=['n_pupils']"
-            own = check_names(continuous, argument="Conditions.continuous", example=example)
-            continuous = {name: "log" if name in LOGGED else "linear" for name in own}
-        for name, how in continuous.items():
-            check_choice(how, get_args(Transform), argument=f"Conditions.continuous[{name!r}]")
-        if not isinstance(shares, Mapping):
-            example = "shares=['low_income']"
-            own = check_names(shares, argument="Conditions.shares", example=example)
-            shares = dict.fromkeys(own, self.base)
-        object.__setattr__(self, "continuous", dict(continuous))
-        object.__setattr__(self, "shares", dict(shares))
+        object.__setattr__(self, "continuous", _transforms(self.continuous))
+        object.__setattr__(self, "shares", _bases(self.shares, self.base))
         for name, example in (
             ("compositions", "compositions={'education': ['edu_low', 'edu_high']}"),
             ("ordinal", "ordinal={'levels': ['1-4', '1-9', '1-11']}"),
@@ -114,7 +114,12 @@ class Conditions:
                     text("conditions.two", argument=f"Conditions.{name}", name=repr(short[0]))
                 )
             object.__setattr__(self, name, settled)
-        object.__setattr__(self, "weights", dict(self.weights))
+        for name, example in (
+            ("weights", "weights={'low_income': 2}"),
+            ("errors", "errors={'remoteness_km': 2.0}"),
+        ):
+            check_mapping(getattr(self, name), argument=f"Conditions.{name}", example=example)
+            object.__setattr__(self, name, dict(getattr(self, name)))
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -145,7 +150,32 @@ class Conditions:
     @property
     def bases(self) -> tuple[str, ...]:
         """Columns of pupils behind shares and compositions."""
-        used = list(dict(self.shares).values()) + [self.base] * bool(self.compositions)
-        return tuple(dict.fromkeys(used))
+        used = [self.base_of(name) for name in self.variables]
+        return tuple(dict.fromkeys(base for base in used if base is not None))
+
+    def base_of(self, variable: str) -> str | None:
+        """Return the column of pupils behind a share or a composition, None for other kinds."""
+        if isinstance(self.shares, Mapping) and variable in self.shares:
+            return self.shares[variable]
+        return self.base if variable in self.compositions else None
 
 
+def _transforms(given: Sequence[str] | Mapping[str, Transform]) -> dict[str, Transform]:
+    settled: dict[str, Transform]
+    if isinstance(given, Mapping):
+        settled = dict(given)
+    else:
+        names = check_names(
+            given, argument="Conditions.continuous", example="continuous=['n_pupils']"
+        )
+        settled = {name: "log" if name in LOGGED else "linear" for name in names}
+    for name, how in settled.items():
+        check_choice(how, get_args(Transform), argument=f"Conditions.continuous[{name!r}]")
+    return settled
+
+
+def _bases(given: Sequence[str] | Mapping[str, str], base: str) -> dict[str, str]:
+    if isinstance(given, Mapping):
+        return dict(given)
+    names = check_names(given, argument="Conditions.shares", example="shares=['low_income']")
+    return dict.fromkeys(names, base)

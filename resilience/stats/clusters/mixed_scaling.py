@@ -17,6 +17,7 @@ from resilience.errors import DataError
 from resilience.i18n import text
 
 __all__ = [
+    "beta_moments",
     "closed_composition",
     "isometric_logratio",
     "nominal_factor",
@@ -81,7 +82,7 @@ def ordinal_factor(counts: ArrayLike, *, quota: float | None = None, finite: boo
     Parameters
     ----------
     counts : array_like of shape (K,)
-        Schools on each level in their order, all above 0.
+        Schools on each level in their order; at least two levels are taken.
     quota : float, optional
         q, by default that of K levels.
     finite : bool
@@ -94,13 +95,13 @@ def ordinal_factor(counts: ArrayLike, *, quota: float | None = None, finite: boo
     Raises
     ------
     DataError
-        If there are fewer than two levels or an empty one.
+        If there are fewer than two levels with schools.
 
     References
     ----------
     HennigLiao2013.
     """
-    levels = _levels(counts)
+    levels = _levels(counts, empty=True)
     wanted = ordinal_quota(len(levels)) if quota is None else quota
     total, codes = float(levels.sum()), np.arange(len(levels), dtype=float)
     # the sum over pairs of levels is n² times the variance of the codes
@@ -111,11 +112,48 @@ def ordinal_factor(counts: ArrayLike, *, quota: float | None = None, finite: boo
     return float(np.sqrt(wanted / variance))
 
 
-def _levels(counts: ArrayLike) -> Floats:
+def _levels(counts: ArrayLike, *, empty: bool = False) -> Floats:
     levels = np.asarray(counts, dtype=np.float64)
-    if levels.ndim != 1 or len(levels) < 2 or not (levels > 0).all():
+    taken = int((levels > 0).sum())
+    if levels.ndim != 1 or taken < 2 or (levels < 0).any() or (taken < len(levels) and not empty):
         raise DataError(text("scaling.levels", counts=str(levels.tolist())))
     return levels
+
+
+def beta_moments(shares: ArrayLike, n: ArrayLike) -> tuple[float, float]:
+    r"""Return α and β of the beta distribution of true shares behind observed ones, by moments.
+
+    With :math:`\rho` the intraclass correlation of the pupils' zeros and ones by the analysis of
+    variance, :math:`\alpha + \beta = 1/\rho - 1`; their ratio follows the pooled share.
+
+    Parameters
+    ----------
+    shares : array_like of shape (S,)
+        In 0..1.
+    n : array_like of shape (S,)
+        Pupils behind each, above 0.
+
+    Returns
+    -------
+    (float, float)
+        Both infinite where schools differ no more than by chance.
+
+    References
+    ----------
+    Kleinman1973.
+    """
+    x, size = np.asarray(shares, dtype=np.float64), np.asarray(n, dtype=np.float64)
+    total = float(size.sum())
+    pooled = float(x @ size) / total
+    between = float(size @ (x - pooled) ** 2) / (len(x) - 1)
+    within = float(size @ (x * (1.0 - x))) / max(total - len(x), 1.0)
+    typical = (total - float(size @ size) / total) / (len(x) - 1)
+    spread = between + (typical - 1.0) * within
+    rho = (between - within) / spread if spread > 0.0 else 0.0
+    if rho <= 0.0:
+        return float("inf"), float("inf")
+    strength = 1.0 / min(rho, 1.0 - 1e-9) - 1.0
+    return pooled * strength, (1.0 - pooled) * strength
 
 
 def closed_composition(parts: ArrayLike, n: ArrayLike) -> Floats:
@@ -144,7 +182,7 @@ def closed_composition(parts: ArrayLike, n: ArrayLike) -> Floats:
     # many empty parts of a very small school must not use up the whole
     room = np.minimum(delta, 0.5 / shares.shape[1])
     added = (absent * room).sum(axis=1, keepdims=True)
-    return np.where(absent, room, shares * (1.0 - added))
+    return np.asarray(np.where(absent, room, shares * (1.0 - added)))
 
 
 def isometric_logratio(parts: ArrayLike) -> Floats:

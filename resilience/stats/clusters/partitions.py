@@ -69,7 +69,7 @@ def jaccard_table(table: Codes) -> Floats:
         |A ∩ B| / |A ∪ B|; 0 where both are empty.
     """
     union = table.sum(axis=1, keepdims=True) + table.sum(axis=0, keepdims=True) - table
-    return np.divide(table, union, out=np.zeros(table.shape), where=union > 0)
+    return np.asarray(np.divide(table, union, out=np.zeros(table.shape), where=union > 0))
 
 
 def matched_labels(similarity: Floats) -> dict[int, int]:
