@@ -66,7 +66,8 @@ class Conditions:
 
     def __post_init__(self) -> None:
         self._settle_fields()
-        names = [*self.variables, *(c for own in self.compositions.values() for c in own)]
+        fields = (self.continuous, self.shares, self.compositions, self.nominal, self.ordinal)
+        names = [name for own in (*fields, *self.compositions.values()) for name in own]
         if not self.variables:
             raise SpecificationError(text("conditions.none"))
         twice = [name for name in names if names.count(name) > 1]
