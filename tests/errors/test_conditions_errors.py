@@ -100,7 +100,7 @@ def test_shares_that_differ_by_chance_alone_are_refused(schools: pd.DataFrame) -
     # the same 25 % everywhere, give or take a pupil
     n = schools["n_pupils"]
     schools["low_income"] = np.round(0.25 * n + np.where(np.arange(30) % 2, 1, -1)) / n
-    with pytest.raises(rs.DataError, match="'low_income' differs .* no more than by chance"):
+    with pytest.raises(rs.DataError, match=r"'low_income' differs .* no more than by chance"):
         rs.scale_conditions(schools, rs.Conditions(shares=["low_income"]))
 
 
@@ -118,7 +118,7 @@ def test_years_and_columns_that_are_not_there(schools: pd.DataFrame) -> None:
         rs.scale_conditions(schools.drop(columns="year"), conditions, year=2024)
     with pytest.raises(rs.DataError, match="'remoteness_km'"):
         rs.scale_conditions(schools.drop(columns="remoteness_km"), conditions)
-    with pytest.raises(rs.SpecificationError, match="rs.Conditions"):
+    with pytest.raises(rs.SpecificationError, match=r"rs.Conditions"):
         rs.scale_conditions(schools, ["n_pupils"])  # type: ignore[arg-type]  # the mistake under test
 
 
@@ -126,7 +126,7 @@ def test_a_later_year_may_not_bring_new_levels(schools: pd.DataFrame) -> None:
     conditions = rs.Conditions(**CONDITIONS)
     base = rs.scale_conditions(schools, conditions)
     later = broken(schools, "school_type", [3, 4], "кадетский корпус")
-    with pytest.raises(rs.DataError, match="level 'кадетский корпус'.*S03.*СОШ"):
+    with pytest.raises(rs.DataError, match=r"level 'кадетский корпус'.*S03.*СОШ"):
         rs.scale_conditions(later, conditions, scaling=base.scaling)
     with pytest.raises(rs.SpecificationError, match="other conditions"):
         rs.scale_conditions(schools, rs.Conditions(shares=["low_income"]), scaling=base.scaling)
@@ -140,5 +140,5 @@ def test_a_stratum_is_no_variable(schools: pd.DataFrame) -> None:
 def test_errors_in_a_column_must_be_known(schools: pd.DataFrame) -> None:
     schools["km_error"] = [1.0] * 29 + [-1.0]
     conditions = rs.Conditions(continuous=["remoteness_km"], errors={"remoteness_km": "km_error"})
-    with pytest.raises(rs.DataError, match="'km_error'.*S29"):
+    with pytest.raises(rs.DataError, match=r"'km_error'.*S29"):
         rs.scale_conditions(schools, conditions)

@@ -59,7 +59,7 @@ def test_a_unit_means_the_same_in_every_kind(schools: pd.DataFrame) -> None:
     }
     for name, wanted in expected.items():
         # no value of so few schools is winsorised, so the expectation is exact
-        assert mean_squared_difference(scaled.values[:, blocks == name]) == pytest.approx(
+        assert mean_squared_difference(scaled.z[:, blocks == name]) == pytest.approx(
             wanted, rel=1e-12
         )
 
@@ -106,10 +106,10 @@ def test_counts_and_distances_are_logged_by_default(schools: pd.DataFrame) -> No
     scaled = rs.scale_conditions(schools, conditions)
     now = schools[schools["year"] == 2024]["n_pupils"].to_numpy(dtype=float)
     logs = np.log1p(now)
-    assert scaled.values[:, 0] == pytest.approx((logs - logs.mean()) / logs.std(), rel=1e-12)
+    assert scaled.z[:, 0] == pytest.approx((logs - logs.mean()) / logs.std(), rel=1e-12)
     linear = rs.Conditions(continuous={"n_pupils": "linear"})
     plain = rs.scale_conditions(schools, linear)
-    assert plain.values[:, 0] == pytest.approx((now - now.mean()) / now.std(), rel=1e-12)
+    assert plain.z[:, 0] == pytest.approx((now - now.mean()) / now.std(), rel=1e-12)
 
 
 def test_the_base_year_is_frozen(schools: pd.DataFrame) -> None:
@@ -119,10 +119,10 @@ def test_the_base_year_is_frozen(schools: pd.DataFrame) -> None:
     assert base.year == 2023
     assert later.year == 2024
     assert later.scaling is base.scaling
-    assert later.values[:, 0].mean() != pytest.approx(0.0, abs=1e-6)
+    assert later.z[:, 0].mean() != pytest.approx(0.0, abs=1e-6)
     moved = schools.assign(year=schools["year"] - 1)
     again = rs.scale_conditions(moved, conditions, year=2023, scaling=base.scaling)
-    assert np.array_equal(again.values, later.values)
+    assert np.array_equal(again.z, later.z)
 
 
 def test_schools_with_gaps_are_placed_by_what_is_known(schools: pd.DataFrame) -> None:
@@ -133,9 +133,9 @@ def test_schools_with_gaps_are_placed_by_what_is_known(schools: pd.DataFrame) ->
     assert scaled.complete.tolist() == [i != 4 for i in range(12)]
     points = scaled.weighted[:2]
     distance = scaled.distances_to(points)
-    by_hand = 2.0 * (scaled.values[4, 0] - points[:, 0]) ** 2  # d²·K/K observed
+    by_hand = 2.0 * (scaled.z[4, 0] - points[:, 0]) ** 2  # d²·K/K observed
     assert distance[4] == pytest.approx(by_hand, rel=1e-10)
-    full = ((scaled.values[5] - points) ** 2).sum(axis=1)
+    full = ((scaled.z[5] - points) ** 2).sum(axis=1)
     assert distance[5] == pytest.approx(full, rel=1e-10)
 
 
@@ -144,8 +144,8 @@ def test_weights_enter_squared_distances(schools: pd.DataFrame) -> None:
         continuous=["n_pupils"], shares=["low_income"], weights={"low_income": 4}
     )
     scaled = rs.scale_conditions(schools, conditions)
-    assert scaled.weighted[:, 1] == pytest.approx(2 * scaled.values[:, 1])
-    assert scaled.weighted[:, 0] == pytest.approx(scaled.values[:, 0])
+    assert scaled.weighted[:, 1] == pytest.approx(2 * scaled.z[:, 1])
+    assert scaled.weighted[:, 0] == pytest.approx(scaled.z[:, 0])
     assert scaled.factors["variable_weight"].tolist() == [1.0, 4.0]
 
 
@@ -167,7 +167,7 @@ def test_redrawn_shares_have_their_sampling_error(schools: pd.DataFrame) -> None
     assert drawn[:, :, 0].std() > 0
     still = rs.scale_conditions(schools, rs.Conditions(continuous=["n_pupils"]))
     assert not still.has_errors
-    assert np.array_equal(still.redrawn(generator), still.values)
+    assert np.array_equal(still.redrawn(generator), still.z)
 
 
 def test_strata_are_labelled(schools: pd.DataFrame) -> None:
@@ -183,7 +183,7 @@ def test_direction_follows_documented_signs() -> None:
         continuous=["n_pupils"], shares=["both_parents_higher_edu", "low_income"]
     )
     scaled = rs.scale_conditions(schools, conditions)
-    z = dict(zip(scaled.columns, scaled.values.T, strict=True))
+    z = dict(zip(scaled.columns, scaled.z.T, strict=True))
     by_hand = (z["both_parents_higher_edu"] - z["low_income"]) / 2
     assert scaled.direction == pytest.approx(by_hand)
 
@@ -201,7 +201,7 @@ def test_a_table_without_years_is_one_year(schools: pd.DataFrame) -> None:
     conditions = rs.Conditions(**MIXED)
     scaled = rs.scale_conditions(one, conditions)
     assert scaled.year is None
-    assert np.array_equal(scaled.values, rs.scale_conditions(schools, conditions).values)
+    assert np.array_equal(scaled.z, rs.scale_conditions(schools, conditions).z)
 
 
 def test_tables_print_in_two_languages(schools: pd.DataFrame) -> None:
@@ -209,4 +209,4 @@ def test_tables_print_in_two_languages(schools: pd.DataFrame) -> None:
     assert "логарифмы отношений" in scaled.summary("ru")
     assert "composition" in scaled.summary()
     added = scaled.augment(schools[schools["year"] == 2024])
-    assert added["z: low_income"].to_numpy() == pytest.approx(scaled.values[:, 1])
+    assert added["z: low_income"].to_numpy() == pytest.approx(scaled.z[:, 1])

@@ -164,6 +164,11 @@ class ScaledSchools(Results):
         return np.array([float(weights.get(name, 1.0)) for name in self.blocks])
 
     @property
+    def z(self) -> Floats:
+        """The scaled columns under their usual letter."""
+        return self.values
+
+    @property
     def weighted(self) -> Floats:
         """Scaled columns times the root of their weights: what clusters are made of."""
         return self.values * np.sqrt(self.column_weights)
