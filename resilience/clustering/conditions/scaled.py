@@ -9,24 +9,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from resilience.clustering.conditions.learning import variable_scale
 from resilience.clustering.conditions.reading import (
     base_values,
-    check_missing,
     check_strata,
     error_values,
-    levels_of,
-    natural_values,
     read_year,
     strata_of,
 )
-from resilience.clustering.conditions.scales import (
-    CompositionScale,
-    LevelScale,
-    NumberScale,
-    OrdinalScale,
-    ShareScale,
-    VariableScale,
-)
+from resilience.clustering.conditions.scales import LevelScale, VariableScale
 from resilience.clustering.conditions.specification import Conditions
 from resilience.data.known_variables import known_variables
 from resilience.errors import SpecificationError, warn_weak_data
@@ -366,7 +357,7 @@ def scale_conditions(
     for i, variable in enumerate(conditions.variables):
         base = base_values(frame, conditions.base_of(variable))
         frozen = None if scaling is None else scaling.scales[i]
-        values, scale = _one(frame, conditions, variable, base, frozen, max_missing)
+        values, scale = variable_scale(frame, conditions, variable, base, frozen, max_missing)
         natural.append(values)
         bases.append(base)
         scales.append(scale)
@@ -374,42 +365,6 @@ def scale_conditions(
         conditions=conditions, scales=tuple(scales), year=chosen, n_schools=len(frame)
     )
     return _assembled(frame, learnt, natural, bases, parted, chosen)
-
-
-def _one(
-    frame: pd.DataFrame,
-    conditions: Conditions,
-    variable: str,
-    base: Floats,
-    frozen: VariableScale | None,
-    max_missing: float,
-) -> tuple[Floats, VariableScale]:
-    """Return the natural values of a variable and its scale, frozen or learnt."""
-    kind = conditions.kinds[variable]
-    levels: tuple[str, ...] | None = None
-    if isinstance(frozen, LevelScale | OrdinalScale):
-        levels = frozen.levels
-    elif kind == "nominal":
-        levels = levels_of(frame, variable)
-    elif kind == "ordinal":
-        levels = tuple(str(level) for level in conditions.ordinal[variable])
-    values = natural_values(frame, conditions, variable, levels)
-    values[np.isnan(base)] = np.nan
-    check_missing(frame, variable, values, max_missing)
-    if frozen is not None:
-        return values, frozen
-    if kind == "continuous":
-        logged = dict(conditions.continuous)[variable] == "log"  # type: ignore[arg-type]  # settled to a mapping
-        return values, NumberScale.learn(variable, values, logged=logged)
-    if kind == "share":
-        return values, ShareScale.learn(variable, values, base)
-    if kind == "composition":
-        parts = tuple(conditions.compositions[variable])
-        return values, CompositionScale.learn(variable, parts, values, base)
-    assert levels is not None  # nominal and ordinal variables have them
-    if kind == "nominal":
-        return values, LevelScale.learn(variable, levels, values)
-    return values, OrdinalScale.learn(variable, levels, values)
 
 
 def _assembled(
