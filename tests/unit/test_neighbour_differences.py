@@ -51,7 +51,8 @@ def test_spread_of_true_results_by_hand():
     assert found.typical_high[0] == pytest.approx(2.0 + width)
     assert found.spread_variance[0] == pytest.approx(own - 0.4)
     # one neighbour says nothing of the spread
-    assert np.isnan(found.tau_squared[2]) and np.isnan(found.typical_low[2])
+    assert np.isnan(found.tau_squared[2])
+    assert np.isnan(found.typical_low[2])
 
 
 def test_neighbours_that_agree_better_than_their_errors_have_no_spread():

@@ -66,7 +66,8 @@ class NeighbourLists:
 
     def summed(self, values: Floats) -> Floats:
         """Return the sums over the pairs of every unit, 0 where there is none."""
-        return np.bincount(self.unit, weights=values, minlength=self.n_units)
+        total = np.bincount(self.unit, weights=values, minlength=self.n_units)
+        return np.asarray(total, dtype=np.float64)  # counts of nothing come as whole numbers
 
     def among(self, usable: NDArray[np.bool_]) -> NeighbourLists:
         """Return the pairs whose neighbour is usable, with weights of sum 1 again."""
