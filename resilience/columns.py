@@ -41,6 +41,9 @@ class Column:
         Unit, empty for keys, texts and flags.
     digits : int
         Decimal places in printed tables.
+    shrunken : bool
+        Whether values are drawn to a mean by their reliability, so that those of small and large
+        schools are not comparable as they stand.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Column:
     unit_en: str = ""
     unit_ru: str = ""
     digits: int = 3
+    shrunken: bool = False
 
     def label(self, lang: str = "en", *, unit: bool = False) -> str:
         """Return the label, with the unit behind a comma where ``unit`` is true."""

@@ -28,9 +28,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
+from scipy import optimize, special
 
-__all__ = ["NeighbourDifferences", "NeighbourLists", "neighbour_differences", "neighbour_means"]
+__all__ = [
+    "NeighbourDifferences",
+    "NeighbourLists",
+    "between_variance",
+    "neighbour_differences",
+    "neighbour_means",
+]
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]
@@ -207,3 +213,30 @@ def _between(values: Floats, variances: Floats, lists: NeighbourLists) -> Floats
     with np.errstate(invalid="ignore", divide="ignore"):
         found = np.maximum(0.0, (q - (lists.counts - 1)) / scale)
     return np.where(some, found, np.nan)
+
+
+def between_variance(differences: Floats, variances: Floats, multiples: Floats) -> float:
+    r"""Return the variance :math:`\sigma^2` of effects behind differences from neighbours.
+
+    The root of :math:`\sum_j D_j^2 / (m_j \sigma^2 + v_j) = n`; 0 where the differences vary no
+    more than their sampling variances.
+
+    Parameters
+    ----------
+    differences, variances, multiples : ndarray of shape (n,)
+        D, its sampling variance v above 0, and the multiple m of the variance that it carries
+        (1 of the unit itself and the sum of squared weights of its neighbours).
+
+    References
+    ----------
+    PauleMandel1982.
+    """
+    squared = differences**2
+
+    def excess(value: float) -> float:
+        return float((squared / (multiples * value + variances)).sum()) - len(squared)
+
+    if excess(0.0) <= 0.0:
+        return 0.0
+    most = float(squared.sum())  # multiples are at least 1: here every term is below 1
+    return float(optimize.brentq(excess, 0.0, most, xtol=1e-14 * most, rtol=1e-12))

@@ -1,0 +1,1 @@
+"""The results of a school beside those of its statistical neighbours."""
