@@ -1,0 +1,1 @@
+"""Methods that part rows into clusters, with bounds of their sizes."""
