@@ -6,6 +6,7 @@ import itertools
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,16 @@ from resilience.detection import Criteria, detect_schools
 from resilience.detection.robustness_lists import CODES, ListArray
 from resilience.errors import ResilienceError, SpecificationError, WeakDataWarning, warn_weak_data
 from resilience.i18n import Bilingual, text
+from resilience.pipeline.multiverse_choices import expected_levels, grouping_levels
 from resilience.pipeline.multiverse_refits import (
     Estimated,
     Refits,
     bilingual_warnings,
     in_parallel,
-    model_levels,
 )
 from resilience.pipeline.multiverse_results import MultiverseResults
 from resilience.pipeline.multiverse_rules import rule_levels
+from resilience.pipeline.within_groups import detect_within_groups
 
 __all__ = ["MultiverseResults", "Refits", "multiverse"]
 
@@ -63,10 +65,12 @@ def multiverse(
     schools: pd.DataFrame | None = None,
     school_years: pd.DataFrame | None = None,
     variances: Mapping[str, float] | None = None,
+    groups: Any = None,
+    expectation: Mapping[str, Any] | None = None,
     n_jobs: int = 1,
     random_state: int = 0,
 ) -> MultiverseResults:
-    """Apply every combination of models, indices and rules.
+    """Apply every combination of models, indices, groups and rules.
 
     Parameters
     ----------
@@ -81,6 +85,13 @@ def multiverse(
     counts, schools, school_years, variances : optional
         Tables for the rules, as for `detect_schools`; results of a model bring their own years and
         variances.
+    groups : mapping of names to None or groups, or groups, optional
+        Where the quantiles of the rules are taken: None is the whole region, anything else that
+        `detect_within_groups` takes is every group by itself.  A mapping is the choice ``groups``.
+    expectation : mapping of names to effects, optional
+        Effects over different expectations, for instance ``{"regression": va, "neighbours":
+        rs.neighbour_effects(...)}``: the choice ``expectation``.  ``va`` is then one of them, None,
+        or the further level ``regression``.
     n_jobs : int
         Processes; -1 takes all cores.  The results are the same for any number.
     random_state : int
@@ -123,19 +134,26 @@ def multiverse(
         raise SpecificationError(text("multiverse.n_jobs", value=repr(n_jobs)))
     chosen = rule_levels(rules)
     indices = _indices(index, schools, random_state)
-    models = model_levels(va, n_jobs=n_jobs)
-    factors = _joined(models.factors, {"index": tuple(indices)}, chosen.factors)
-    if not isinstance(index, Mapping):
-        factors.pop("index")
+    models = expected_levels(va, expectation, n_jobs=n_jobs)
+    placed = grouping_levels(groups)
+    factors = _joined(
+        models.factors, {"index": tuple(indices), "groups": tuple(placed)}, chosen.factors
+    )
+    for name, given in (("index", index), ("groups", groups)):
+        if not isinstance(given, Mapping):
+            factors.pop(name)
     tables = _Tables(counts=counts, schools=schools, school_years=school_years, variances=variances)
     jobs = [
-        (one, scores, chosen.rules, tables)
-        for one, scores in itertools.product(models.fitted, indices.values())
+        (one, scores, inside, chosen.rules, tables)
+        for one, scores, inside in itertools.product(
+            models.fitted, indices.values(), placed.values()
+        )
     ]
     found: list[_Answers] = in_parallel(_judge, jobs, n_jobs)
-    pairs = list(itertools.product(models.fitted, indices))
     cells = [
-        {**one.levels, "index": name, **levels} for one, name in pairs for levels in chosen.levels
+        {**one.levels, "index": name, "groups": inside, **levels}
+        for one, name, inside in itertools.product(models.fitted, indices, placed)
+        for levels in chosen.levels
     ]
     lists, probabilities = _assembled(factors, cells, found)
     single = [n for one in models.fitted for n in one.notes] + [n for a in found for n in a.notes]
@@ -194,10 +212,14 @@ def _scores(
 def _judge(
     one: Estimated,
     scores: pd.DataFrame | str | None,
+    groups: Any,
     rules: tuple[Criteria, ...],
     tables: _Tables,
 ) -> _Answers:
-    """Apply all rules to one pair of model and index; one that fails gives its error."""
+    """Apply all rules to one model and index, in the region or inside groups.
+
+    What fails gives its error.
+    """
     failure = one.error or (scores if isinstance(scores, str) else "")
     if failure or isinstance(scores, str):
         return _failed(len(rules), failure)
@@ -208,17 +230,20 @@ def _judge(
         "variances": one.variances or tables.variances,
     }
     context = _upto(scores, one.last_year)
+    detect: Any = detect_schools
+    if groups is not None:
+        detect = partial(detect_within_groups, groups=groups)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", WeakDataWarning)
         try:
-            found = [detect_schools(one.effects, context, rules, **arguments).schools]
+            found = [detect(one.effects, context, rules, **arguments).schools]
             errors = [""] * len(rules)
         except ResilienceError:
             # some rule cannot be applied: each by itself, so that the others keep their lists
             found, errors = [], []
             for rule in rules:
                 try:
-                    found.append(detect_schools(one.effects, context, rule, **arguments).schools)
+                    found.append(detect(one.effects, context, rule, **arguments).schools)
                     errors.append("")
                 except ResilienceError as error:
                     errors.append(str(error))

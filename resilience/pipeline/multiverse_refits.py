@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from resilience.clustering.comparison.effects import NeighbourEffects
 from resilience.data.design import formula_columns
 from resilience.errors import ResilienceError, SpecificationError, WeakDataWarning
 from resilience.i18n import Bilingual, text
@@ -155,8 +156,10 @@ def _named(levels: Any, argument: str) -> dict[str, Any]:
     return {str(name): value for name, value in pairs}
 
 
-def model_levels(va: object, *, n_jobs: int = 1) -> Models:
+def model_levels(va: object, *, n_jobs: int = 1, factor: str = "model") -> Models:
     """Return the models behind ``va``: results, a table, `Refits`, or a mapping of names to these.
+
+    A mapping is the choice ``factor``.
 
     Raises
     ------
@@ -164,17 +167,30 @@ def model_levels(va: object, *, n_jobs: int = 1) -> Models:
         If something else is given, or the members of a mapping vary different choices.
     """
     if isinstance(va, Mapping):
-        return _of_mapping(va, n_jobs)
+        return _of_mapping(va, n_jobs, factor)
     if isinstance(va, Refits):
         return _of_refits(va, n_jobs)
     if isinstance(va, EffectsResults):
         return Models(factors={}, fitted=(_tables_of(va, {}),))
+    if isinstance(va, NeighbourEffects):
+        return Models(factors={}, fitted=(_of_neighbours(va),))
     if va is None or isinstance(va, pd.DataFrame):
         return Models(factors={}, fitted=(Estimated(levels={}, effects=va),))
     raise SpecificationError(text("multiverse.va_type", kind=type(va).__name__))
 
 
-def _of_mapping(models: Mapping[Any, object], n_jobs: int) -> Models:
+def _of_neighbours(effects: NeighbourEffects) -> Estimated:
+    """Return effects over the expectation by neighbours, and who has none."""
+    n = len(effects.left_out)
+    return Estimated(
+        levels={},
+        effects=effects.school_effects,
+        variances=effects.variances,
+        notes=(text("groupings.alone", n=n),) if n else (),
+    )
+
+
+def _of_mapping(models: Mapping[Any, object], n_jobs: int, factor: str) -> Models:
     own = {str(name): model_levels(value, n_jobs=n_jobs) for name, value in models.items()}
     if not own:
         raise SpecificationError(text("multiverse.va_type", kind="{}"))
@@ -191,9 +207,9 @@ def _of_mapping(models: Mapping[Any, object], n_jobs: int) -> Models:
                 )
             )
     return Models(
-        factors={"model": tuple(own), **own[first].factors},
+        factors={factor: tuple(own), **own[first].factors},
         fitted=tuple(
-            replace(one, levels={"model": name, **one.levels})
+            replace(one, levels={factor: name, **one.levels})
             for name, found in own.items()
             for one in found.fitted
         ),
