@@ -135,7 +135,7 @@ def multiverse(
     chosen = rule_levels(rules)
     indices = _indices(index, schools, random_state)
     models = expected_levels(va, expectation, n_jobs=n_jobs)
-    placed = grouping_levels(groups)
+    placed = grouping_levels(groups, schools)
     factors = _joined(
         models.factors, {"index": tuple(indices), "groups": tuple(placed)}, chosen.factors
     )

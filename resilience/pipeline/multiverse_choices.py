@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
 from resilience.errors import SpecificationError
 from resilience.i18n import text
+from resilience.pipeline.groupings import read_groups
 from resilience.pipeline.multiverse_refits import Models, model_levels
 
 __all__ = ["expected_levels", "grouping_levels"]
@@ -36,16 +39,19 @@ def expected_levels(va: Any, expectation: Mapping[str, Any] | None, *, n_jobs: i
     return model_levels(levels, n_jobs=n_jobs, factor="expectation")
 
 
-def grouping_levels(groups: Any) -> dict[str, Any]:
+def grouping_levels(groups: Any, schools: pd.DataFrame | None) -> dict[str, Any]:
     """Return the groups by name; what is no mapping is a single level without a name.
 
     Raises
     ------
-    SpecificationError
-        If the mapping is empty.
+    DataError, SpecificationError
+        If the mapping is empty, or what it holds is neither None nor groups of schools.
     """
-    if not isinstance(groups, Mapping):
-        return {"": groups}
-    if not groups:
+    if isinstance(groups, Mapping) and not groups:
         raise SpecificationError(text("groupings.group_names"))
-    return {str(name): value for name, value in groups.items()}
+    own = groups.items() if isinstance(groups, Mapping) else [("", groups)]
+    levels = {str(name): value for name, value in own}
+    for value in levels.values():
+        if value is not None:
+            read_groups(value, schools)
+    return levels

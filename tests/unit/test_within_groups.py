@@ -67,7 +67,7 @@ def rule(scale: str = "quantile", bound: float = 0.75) -> Criteria:
 def test_quantiles_are_those_of_the_group():
     found = detect_within_groups(EFFECTS, SCORES, rule(), groups=LABELS)
     for group in ("country", "town"):
-        own = EFFECTS[(LABELS == group).to_numpy()]
+        own = EFFECTS[LABELS.eq(group).to_numpy()]
         alone = detect_schools(
             own, SCORES[SCORES["school_id"].isin(own["school_id"])], rule()
         ).schools
@@ -89,7 +89,7 @@ def test_thresholds_of_every_group_stand_in_one_table():
     found = detect_within_groups(EFFECTS, SCORES, rule(), groups=LABELS)
     table = found.thresholds.set_index(["criterion", "school_group"])
     for group in ("country", "town"):
-        own = EFFECTS["effect"][(LABELS == group).to_numpy()].sort_values()
+        own = EFFECTS["effect"][LABELS.eq(group).to_numpy()].sort_values()
         # midrank percentiles of 40: the 31st value is the first at .75 or above
         assert table.loc[("high", group), "threshold"] == pytest.approx(own.iloc[30])
         assert table.loc[("high", group), "n_schools"] == 40
