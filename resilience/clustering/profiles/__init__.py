@@ -1,0 +1,1 @@
+"""What clusters are: profiles, names, results afterwards, municipalities, settlements."""
