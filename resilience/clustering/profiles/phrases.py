@@ -47,8 +47,8 @@ def phrase(term: str, condition: str, kind: str, *, high: bool, degree: str = ""
         own = text("cluster_profiles.level", variable=_label(name), level=level)
         return text(f"cluster_profiles.level_{how}", label=own)
     if has_text(f"cluster_profiles.noun_{name}"):
-        return text(f"cluster_profiles.{how}", noun=text(f"cluster_profiles.noun_{name}"))
-    return text(f"cluster_profiles.{start}{'high' if high else 'low'}", label=_label(name))
+        return text(f"cluster_profiles.quantity_{how}", noun=text(f"cluster_profiles.noun_{name}"))
+    return text(f"cluster_profiles.value_{start}{'high' if high else 'low'}", label=_label(name))
 
 
 def numbers_beside(term: str, condition: str, kind: str, own: float, region: float) -> Bilingual:
