@@ -1,0 +1,1 @@
+"""How many clusters there are, and whether there are any."""
