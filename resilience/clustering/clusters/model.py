@@ -20,6 +20,8 @@ from resilience.clustering.clusters.strata import (
     stratum_name,
 )
 from resilience.clustering.conditions.scaled import ScaledSchools, Scaling, scale_conditions
+from resilience.clustering.selection.select import select_n_clusters
+from resilience.clustering.selection.settings import SelectionSettings
 from resilience.errors import SpecificationError, warn_weak_data
 from resilience.i18n import Bilingual, text
 from resilience.results import Results
@@ -75,6 +77,9 @@ class ClusterModel(ClusterDefinition):
         *,
         scaling: Scaling | None = None,
         random_state: int | None = None,
+        settings: SelectionSettings | None = None,
+        n_jobs: int = 1,
+        progress: bool = False,
     ) -> ClusterResults:
         """Find the clusters of the schools of one year.
 
@@ -89,6 +94,10 @@ class ClusterModel(ClusterDefinition):
             Of an earlier year, so that a unit keeps its meaning.
         random_state : int, optional
             Seed of the starts; 0 by default.
+        settings : SelectionSettings, optional
+            Resampling and thresholds of the choice of the number of clusters.
+        n_jobs, progress
+            Workers and bar of that choice; the result does not depend on them.
 
         Returns
         -------
@@ -118,7 +127,9 @@ class ClusterModel(ClusterDefinition):
         )
         strata = sorted({str(s) for s in scaled.stratum})
         if self.n_clusters is None:
-            wanted, selections, reasons = self._chosen(scaled, strata, seed)
+            wanted, selections, reasons = self._chosen(
+                scaled, strata, settings, random_state=seed, n_jobs=n_jobs, progress=progress
+            )
         else:
             wanted, selections, reasons = numbers_by_stratum(self.n_clusters, strata), {}, {}
         options = FitOptions(
@@ -170,11 +181,16 @@ class ClusterModel(ClusterDefinition):
         return schools
 
     def _chosen(
-        self, scaled: ScaledSchools, strata: list[str], seed: int
+        self,
+        scaled: ScaledSchools,
+        strata: list[str],
+        settings: SelectionSettings | None,
+        *,
+        random_state: int,
+        n_jobs: int,
+        progress: bool,
     ) -> tuple[dict[str, int | None], dict[str, Results], dict[str, Bilingual]]:
         """Return the number of clusters of every stratum by the rule of `select_n_clusters`."""
-        from resilience.clustering.selection.select import select_n_clusters
-
         wanted: dict[str, int | None] = {}
         selections: dict[str, Results] = {}
         reasons: dict[str, Bilingual] = {}
@@ -185,7 +201,14 @@ class ClusterModel(ClusterDefinition):
                 wanted[stratum] = None
                 reasons[stratum] = text("clusters.few_for_choice", n=n_complete)
                 continue
-            found = select_n_clusters(part_of(scaled, rows), method=self.method, random_state=seed)
+            found = select_n_clusters(
+                part_of(scaled, rows),
+                method=self.method,
+                settings=settings,
+                random_state=random_state,
+                n_jobs=n_jobs,
+                progress=progress,
+            )
             selections[stratum] = found
             wanted[stratum] = found.n_clusters
             if found.n_clusters is None:

@@ -382,6 +382,9 @@ class ClusterResults(Results):
     def augment(self, data: pd.DataFrame) -> pd.DataFrame:
         """Return the table of schools with stratum, cluster, name and silhouette added.
 
+        Rows of other years carry the cluster of the fitted year; `predict` says where a school
+        lies in another one.
+
         Raises
         ------
         DataError

@@ -83,8 +83,6 @@ def sizes_table(
             known = silhouette[own & ~np.isnan(silhouette)]
             row = {
                 "cluster": number,
-                "cluster_name": bearers[number][0],
-                "name_author": bearers[number][1] or None,
                 "stratum": part.stratum,
                 "n_schools": int(own.sum()),
                 "share_of_schools": float(own.mean()),
@@ -99,6 +97,10 @@ def sizes_table(
     columns += ["n_pupils"] if has_pupils else []
     columns += ["share_of_schools", "n_placed_schools", "within_sum_of_squares", "silhouette"]
     table = pd.DataFrame(rows, columns=columns)
+    numbers = table["cluster"].tolist()
+    # Of type object: a column of text would keep the English half of the names only.
+    table["cluster_name"] = pd.Series([bearers[c][0] for c in numbers], dtype=object)
+    table["name_author"] = pd.Series([bearers[c][1] or None for c in numbers], dtype=object)
     return table.sort_values("cluster", ignore_index=True)
 
 
@@ -125,7 +127,6 @@ def centres_table(
                 rows += [
                     {
                         "cluster": number,
-                        "cluster_name": names[number],
                         "stratum": part.stratum,
                         "centre_scale": scale,
                         "term": term,
@@ -133,7 +134,9 @@ def centres_table(
                     }
                     for term, mean in zip(terms, means, strict=True)
                 ]
-    return pd.DataFrame(rows).sort_values("cluster", kind="stable", ignore_index=True)
+    table = pd.DataFrame(rows).sort_values("cluster", kind="stable", ignore_index=True)
+    table.insert(1, "cluster_name", names_column(table["cluster"].to_numpy(), names))
+    return table
 
 
 def within_table(
