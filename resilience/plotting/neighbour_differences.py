@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import check_language, text
@@ -101,7 +102,7 @@ def plot_neighbour_differences(
         ax.set_xlim(0, len(ordered) + 1)
         ax.set_xlabel(text("neighbour_comparison.plot_order", n=len(ordered)).localized(lang))
         ax.set_ylabel(text("neighbour_comparison.plot_axis", unit=axis_unit(lang)).localized(lang))
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
         write_numbers(ax, lang, axes="y")
         ax.set_title(_caption(table, ordered, lang), fontsize=8.5)
         ax.legend(loc="upper left", ncols=2)
