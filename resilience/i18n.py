@@ -21,6 +21,7 @@ __all__ = [
     "Language",
     "catalogue_tables",
     "check_language",
+    "decimal",
     "has_text",
     "text",
     "text_keys",
@@ -159,6 +160,12 @@ def text(key: str, /, **values: object) -> Bilingual:
         return Bilingual(en, ru)
     russian = {k: v.ru if isinstance(v, Bilingual) else v for k, v in values.items()}
     return Bilingual(_filled(en, values), _filled(ru, russian))
+
+
+def decimal(value: float, digits: int = 2) -> Bilingual:
+    """Return a number with a decimal point in English and a decimal comma in Russian."""
+    shown = f"{value:.{digits}f}"
+    return Bilingual(shown, shown.replace(".", ","))
 
 
 def has_text(key: str) -> bool:

@@ -44,7 +44,7 @@ def test_strata_are_looked_at_apart(schools: pd.DataFrame) -> None:
 def test_numbers_of_clusters(schools: pd.DataFrame) -> None:
     with pytest.raises(rs.SpecificationError, match="k is empty"):
         select_n_clusters(schools, CONDITIONS, k=())
-    with pytest.raises(rs.SpecificationError, match="k .*at least 2"):
+    with pytest.raises(rs.SpecificationError, match=r"k .*at least 2"):
         select_n_clusters(schools, CONDITIONS, k=(1, 2))
     with pytest.raises(rs.SpecificationError, match="'means'"):
         select_n_clusters(schools, CONDITIONS, method="means")  # type: ignore[arg-type]  # the mistake under test

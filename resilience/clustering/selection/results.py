@@ -11,11 +11,11 @@ from resilience.i18n import Bilingual
 from resilience.results import Results
 from resilience.validation import check_columns
 
-__all__ = ["SelectionResults"]
+__all__ = ["ClusterNumberResults"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class SelectionResults(Results):
+class ClusterNumberResults(Results):
     """What speaks for every number of clusters, and the recommendation.
 
     Attributes

@@ -11,10 +11,10 @@ from resilience.clustering.conditions.scaled import ScaledSchools, scale_conditi
 from resilience.clustering.conditions.specification import Conditions
 from resilience.clustering.fits.algorithms import Covariance, Method, check_method
 from resilience.clustering.selection.criteria import Criteria, measure_numbers
-from resilience.clustering.selection.results import SelectionResults
+from resilience.clustering.selection.results import ClusterNumberResults
 from resilience.clustering.selection.settings import SelectionSettings
 from resilience.errors import DataError, SpecificationError
-from resilience.i18n import Bilingual, text
+from resilience.i18n import Bilingual, decimal, text
 from resilience.stats.clusters.partitions import Floats
 from resilience.validation import check_count, check_instance, check_jobs
 
@@ -34,7 +34,7 @@ def select_n_clusters(
     random_state: int | None = None,
     n_jobs: int = 1,
     progress: bool = False,
-) -> SelectionResults:
+) -> ClusterNumberResults:
     r"""Show what speaks for every number of clusters, and recommend one or none.
 
     A number is accepted if its gap exceeds that of one cluster by its standard error, its smallest
@@ -66,7 +66,7 @@ def select_n_clusters(
 
     Returns
     -------
-    SelectionResults
+    ClusterNumberResults
 
     Raises
     ------
@@ -116,7 +116,7 @@ def select_for_rows(
     n_jobs: int = 1,
     progress: bool = False,
     stratum: str = "",
-) -> SelectionResults:
+) -> ClusterNumberResults:
     """Return `select_n_clusters` for rows that are scaled, weighted and complete."""
     chosen = settings or SelectionSettings()
     check_instance(
@@ -142,7 +142,7 @@ def select_for_rows(
     table = _k_table(measured, chosen, len(rows))
     accepted = table.loc[table["accepted"], "k"]
     best = int(accepted.max()) if len(accepted) else None
-    return SelectionResults(
+    return ClusterNumberResults(
         k_table=table,
         choices=_choices(measured, chosen),
         n_clusters=best,
@@ -185,21 +185,21 @@ def _against(measured: Criteria, i: int, settings: SelectionSettings, n_schools:
         return measured.refused[k]
     bound = measured.gap[0] + measured.gap_std_error[i]
     if not measured.gap[i] > bound:
-        return text("n_clusters.gap", gap=f"{measured.gap[i]:.3f}", bound=f"{bound:.3f}")
+        return text("n_clusters.gap", gap=decimal(measured.gap[i], 3), bound=decimal(bound, 3))
     least = settings.least_schools(n_schools)
     if measured.smallest[i] < least:
         return text("n_clusters.small", n=int(measured.smallest[i]), least=least)
     if not measured.jaccard[i] >= settings.least_jaccard:
         return text(
             "n_clusters.jaccard",
-            value=f"{measured.jaccard[i]:.2f}",
-            least=f"{settings.least_jaccard:.2f}",
+            value=decimal(measured.jaccard[i], 2),
+            least=decimal(settings.least_jaccard, 2),
         )
     if not measured.strength[i] >= settings.least_strength:
         return text(
             "n_clusters.strength",
-            value=f"{measured.strength[i]:.2f}",
-            least=f"{settings.least_strength:.2f}",
+            value=decimal(measured.strength[i], 2),
+            least=decimal(settings.least_strength, 2),
         )
     return None
 
@@ -240,9 +240,9 @@ def _reason(
     return text(
         "n_clusters.chosen",
         k=best,
-        jaccard=f"{row['jaccard_min']:.2f}",
-        strength=f"{row['prediction_strength']:.2f}",
+        jaccard=decimal(row["jaccard_min"], 2),
+        strength=decimal(row["prediction_strength"], 2),
         smallest=int(row["n_smallest"]),
-        gap=f"{row['gap'] - one['gap']:.2f}",
-        error=f"{row['gap_std_error']:.2f}",
+        gap=decimal(row["gap"] - one["gap"], 2),
+        error=decimal(row["gap_std_error"], 2),
     )
