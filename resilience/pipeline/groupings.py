@@ -66,15 +66,27 @@ def read_groups(groups: Any, schools: pd.DataFrame | None) -> Grouping:
             }
         )
     else:
-        held = groups if isinstance(groups, pd.DataFrame) else getattr(groups, "schools", None)
-        if not isinstance(held, pd.DataFrame):
-            raise SpecificationError(text("groupings.kind", kind=type(groups).__name__))
-        table = _of_table(held)
+        table = _of_table(_held(groups))
     found = _read(table)
     n = len(set(found.labels.values()))
     if n < 2:
         raise DataError(text("groupings.single", n=n))
     return found
+
+
+def _held(groups: Any) -> pd.DataFrame:
+    """Return the table of groups, of clusters without the schools that stand outside of them."""
+    if isinstance(groups, pd.DataFrame):
+        return groups
+    held = getattr(groups, "schools", None)
+    if not isinstance(held, pd.DataFrame):
+        raise SpecificationError(text("groupings.kind", kind=type(groups).__name__))
+    if "cluster" in held.columns and pd.api.types.is_numeric_dtype(held["cluster"]):
+        inside = held["cluster"].fillna(0) > 0  # numbered from 1; 0 is no cluster
+        if not inside.any():
+            raise SpecificationError(text("groupings.no_clusters"))
+        held = held.assign(cluster=held["cluster"].astype(object).where(inside, None))
+    return held
 
 
 def _is_names(groups: object) -> bool:

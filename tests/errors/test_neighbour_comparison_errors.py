@@ -200,6 +200,12 @@ def test_columns_of_groups_that_are_not_there():
         read_groups(["settlement"], SCHOOLS)
 
 
+def test_no_clusters_names_the_ways_out():
+    none = SimpleNamespace(schools=pd.DataFrame({"school_id": IDS, "cluster": 0}))
+    with pytest.raises(SpecificationError, match=r"ContextBands.*neighbour_effects"):
+        detect_within_groups(EFFECTS, None, POINT, groups=none)
+
+
 def test_fewest_schools_of_a_group():
     with pytest.raises(SpecificationError, match="min_schools"):
         detect_within_groups(EFFECTS, None, POINT, groups=dict.fromkeys(IDS, "a"), min_schools=0)

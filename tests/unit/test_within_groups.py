@@ -167,6 +167,16 @@ def test_groups_are_read_from_what_holds_them(groups):
     assert not found.reasons
 
 
+def test_schools_outside_all_clusters_have_no_group():
+    table = pd.DataFrame({"school_id": IDS, "cluster": np.where(RURAL, 1, 2)})
+    table.loc[5, "cluster"] = 0
+    found = read_groups(SimpleNamespace(schools=table), None)
+    assert "S05" in found.reasons
+    assert set(found.labels.values()) == {"1", "2"}
+    # in a table of one's own 0 is a label like any other
+    assert read_groups(table, None).labels["S05"] == "0"
+
+
 def test_columns_of_schools_count_with_their_latest_row():
     schools = pd.concat([SCHOOLS.assign(year=2025), SCHOOLS.assign(year=2024, is_rural=True)])
     assert read_groups("is_rural", schools).labels == read_groups("is_rural", SCHOOLS).labels
