@@ -16,11 +16,11 @@ Hennig2007.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from resilience.stats.clusters.partitions import (
     Codes,
@@ -48,12 +48,13 @@ class Replicate:
     ----------
     jaccard : ndarray of shape (k,)
         γ of each cluster.
-    kept : ndarray of shape (n,), bool
-        Whether the resample, carried over to all units, puts a unit into its own cluster.
+    assigned : ndarray of shape (n,)
+        Cluster of every unit by the resample carried over to all units, in the codes of the
+        original clusters; -1 where the resample's cluster matches none of them.
     """
 
     jaccard: Floats
-    kept: NDArray[np.bool_]
+    assigned: Codes
 
 
 def replicate(
@@ -63,7 +64,7 @@ def replicate(
     *,
     seed: int,
     scheme: ResamplingScheme = "bootstrap",
-    noise: Floats | None = None,
+    redrawn: Callable[[np.random.Generator], Floats] | None = None,
 ) -> Replicate:
     """Cluster one resample and compare it with the clusters of all units.
 
@@ -80,8 +81,8 @@ def replicate(
     scheme : {"bootstrap", "subset", "noise"}
         Drawn with replacement and each unit kept once, as the R package fpc does; half of the units
         without replacement; all units with the errors of their variables drawn anew.
-    noise : ndarray of shape (n, p), optional
-        Standard errors of the scaled variables, for ``"noise"``.
+    redrawn : callable, optional
+        ``generator -> rows``: the rows with their errors drawn anew, for ``"noise"``.
 
     Returns
     -------
@@ -100,15 +101,15 @@ def replicate(
     else:
         taken = np.arange(n)
     drawn = rows[taken]
-    if scheme == "noise" and noise is not None:
-        drawn = drawn + noise * generator.normal(size=rows.shape)
+    if scheme == "noise" and redrawn is not None:
+        drawn = redrawn(generator)
     own = method(drawn, k, int(generator.integers(0, 2**31 - 1)))
     h = int(own.max()) + 1
     found = jaccard_table(contingency(labels[taken], own, (k, h)))
     # carried over to all units by the nearest mean, so that every unit has a vote in every resample
     placed = own if len(taken) == n else nearest_centre(rows, centres_of(drawn, own, h))
     match = matched_labels(jaccard_table(contingency(labels, placed, (k, h))))
-    back = np.full(h, -1)
+    back = np.full(h, -1, dtype=np.int64)
     for cluster, other in match.items():
         back[other] = cluster
-    return Replicate(jaccard=found.max(axis=1), kept=back[placed] == labels)
+    return Replicate(jaccard=found.max(axis=1), assigned=back[placed])
