@@ -58,11 +58,11 @@ def profile_table(scaled: ScaledSchools, clusters: NDArray[Any]) -> pd.DataFrame
     Returns
     -------
     DataFrame
-        ``cluster`` (``stratum`` where there are strata) ``term`` ``condition`` ``kind`` ``mean``
-        ``mean_region`` ``standardized_difference`` ``sd_within`` ``eta_squared`` ``n_schools``
-        ``n_pupils`` ``share_rural`` ``share_small``: terms are columns in natural units, parts of a
-        composition and levels of a category one by one; the last four describe the whole cluster
-        and are NaN where the table of schools does not say.
+        ``cluster`` ``term`` ``condition`` ``kind`` ``mean`` ``mean_region``
+        ``standardized_difference`` ``sd_within`` ``eta_squared`` (``stratum`` where there are
+        strata) ``n_schools`` ``n_pupils`` ``share_rural`` ``share_small``: terms are columns in
+        natural units, parts of a composition and levels of a category one by one; the last four
+        describe the whole cluster and are NaN where the table of schools does not say.
 
     Raises
     ------
@@ -75,23 +75,50 @@ def profile_table(scaled: ScaledSchools, clusters: NDArray[Any]) -> pd.DataFrame
             text("cluster_profiles.one_label", n=len(scaled.schools), shape=given.shape)
         )
     found, codes = codes_of(given)
-    rows = []
     whole = _described(scaled.schools, codes, len(found))
-    strata = _strata(scaled, codes, len(found))
-    for position, (term, variable) in enumerate(
-        zip(scaled.natural.columns, scaled.natural_blocks, strict=True)
-    ):
-        values = scaled.natural.iloc[:, position].to_numpy(dtype=np.float64, na_value=np.nan)
-        own = group_means(values, codes, len(found))
-        share = eta_squared(values, codes, len(found))
-        for g, cluster in enumerate(found):
+    if scaled.strata:
+        whole = {"stratum": _strata(scaled, codes, len(found)), **whole}
+    blocks = {
+        str(term): (variable, scaled.kinds[variable])
+        for term, variable in zip(scaled.natural.columns, scaled.natural_blocks, strict=True)
+    }
+    return unit_profile(scaled.natural, blocks, codes, found, whole)
+
+
+def unit_profile(
+    natural: pd.DataFrame,
+    blocks: dict[str, tuple[str, str]],
+    codes: Codes,
+    numbers: list[int],
+    whole: dict[str, list[Any]],
+) -> pd.DataFrame:
+    """Return one row per cluster and term for units of any kind.
+
+    Parameters
+    ----------
+    natural : DataFrame of shape (n, terms)
+        Values in natural units.
+    blocks : dict of {term: (condition, kind)}
+        What the terms belong to.
+    codes : ndarray of shape (n,)
+        Place of each unit's cluster in ``numbers``, -1 without one.
+    numbers : list of int
+        Numbers of the clusters.
+    whole : dict of {column: list}
+        What describes each cluster as a whole.
+    """
+    rows = []
+    for term, (condition, kind) in blocks.items():
+        values = natural[term].to_numpy(dtype=np.float64, na_value=np.nan)
+        own = group_means(values, codes, len(numbers))
+        share = eta_squared(values, codes, len(numbers))
+        for g, cluster in enumerate(numbers):
             rows.append(
                 {
                     "cluster": cluster,
-                    **({"stratum": strata[g]} if scaled.strata else {}),
-                    "term": str(term),
-                    "condition": variable,
-                    "kind": scaled.kinds[variable],
+                    "term": term,
+                    "condition": condition,
+                    "kind": kind,
                     "mean": own.means[g],
                     "mean_region": own.mean,
                     "standardized_difference": own.differences[g],
@@ -100,7 +127,7 @@ def profile_table(scaled: ScaledSchools, clusters: NDArray[Any]) -> pd.DataFrame
                     **{name: column[g] for name, column in whole.items()},
                 }
             )
-    order = {str(term): i for i, term in enumerate(scaled.natural.columns)}
+    order = {term: i for i, term in enumerate(blocks)}
     table = pd.DataFrame(rows)
     place = table["term"].map(order)
     return (
