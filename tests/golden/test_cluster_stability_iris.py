@@ -1,4 +1,4 @@
-"""Clusterwise Jaccard coefficients on iris: fpc 2.2-10 `clusterboot`, ten starts, many resamples."""
+"""Jaccard coefficients of clusters on iris: fpc 2.2-10 `clusterboot`, ten starts, many samples."""
 
 from __future__ import annotations
 
