@@ -25,6 +25,7 @@ from resilience.clustering.municipal.results import MunicipalClusterResults
 from resilience.clustering.profiles.labels import scaled_of
 from resilience.clustering.profiles.naming import cluster_names
 from resilience.clustering.profiles.profile import unit_profile
+from resilience.clustering.stability.stability import stability_levels
 from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import Bilingual, text
 from resilience.stats.clusters.areas import AreaUnits, area_means
@@ -339,6 +340,7 @@ def _clusters(
     ).reset_index()
     table["jaccard"] = jaccard.mean(axis=0)
     table["jaccard_std_error"] = jaccard.std(axis=0, ddof=1) / np.sqrt(len(jaccard))
+    table["stability_level"] = stability_levels(jaccard.mean(axis=0))
     table.insert(
         1, "cluster_name", pd.Series([names[c] for c in table["cluster"].tolist()], dtype=object)
     )

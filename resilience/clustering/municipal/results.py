@@ -27,14 +27,14 @@ class MunicipalClusterResults(Results):
         ``municipality_id n_schools n_pupils share_rural_pupils share_small one_school`` and where
         there are clusters ``cluster cluster_name membership_stability``, one row each.
     clusters : DataFrame
-        ``cluster cluster_name n_municipalities n_schools n_pupils jaccard jaccard_std_error``;
-        empty without clusters.
+        ``cluster cluster_name n_municipalities n_schools n_pupils jaccard jaccard_std_error
+        stability_level``; empty without clusters.
     k_table : DataFrame
         ``k gap gap_std_error jaccard_min n_smallest accepted reason``; empty where there are too
         few municipalities to try.
     features : DataFrame
-        ``feature feature_reliability feature_used``: the share of the differences between municipalities that
-        does not depend on which schools they happen to have.
+        ``feature feature_reliability feature_used``: the share of the differences between
+        municipalities that does not depend on which schools they happen to have.
     feature_values : DataFrame
         ``municipality_id`` and the features used, as they are.
     neighbours : DataFrame
