@@ -13,6 +13,7 @@ from sklearn.mixture import GaussianMixture
 
 from resilience.clustering.fits.algorithms import fit_clusters, fit_partition, partitioner
 from resilience.clustering.fits.sizes import ClusterSizes
+from resilience.stats.clusters import bounded
 from resilience.stats.clusters.bounded import bounded_assignment
 from resilience.stats.clusters.mixtures import Mixture
 from resilience.stats.clusters.silhouettes import calinski_harabasz, silhouettes
@@ -119,8 +120,13 @@ def least_cost(costs: np.ndarray, smallest: int, largest: int) -> float:
     return float(found.fun)
 
 
+@pytest.mark.parametrize("priced", [True, False])
 @pytest.mark.parametrize("seed", range(40))
-def test_bounded_assignments_cost_what_the_linear_program_costs(seed: int) -> None:
+def test_bounded_assignments_cost_what_the_linear_program_costs(
+    seed: int, priced: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not priced:  # transfers alone must find the same optimum
+        monkeypatch.setattr(bounded, "_prices", lambda costs, *_: np.zeros(costs.shape[1]))
     generator = np.random.default_rng(seed)
     n, k = int(generator.integers(4, 40)), int(generator.integers(1, 7))
     costs = generator.gamma(1.0, size=(n, k)) + generator.gamma(1.0, size=k)

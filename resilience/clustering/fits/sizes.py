@@ -15,7 +15,7 @@ from resilience.validation import check_count
 __all__ = ["ClusterSizes", "bounded_labels"]
 
 _MOST_STEPS = 100
-_STARTS = 10  # starts of the bounded search; every step of one solves an assignment
+_STARTS = 5  # starts of the bounded search; every step of one solves an assignment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ def bounded_labels(
     n_clusters : int
         k.
     n_init, seed : int
-        Starts of the solution without bounds; at most 10 of the bounded search.
+        Starts of the solution without bounds; at most 5 of the bounded search.
     sizes : ClusterSizes
         The bounds, which must be possible.
 
