@@ -16,7 +16,9 @@ from resilience.clustering.fits.sizes import ClusterSizes
 from resilience.stats.clusters import bounded
 from resilience.stats.clusters.bounded import bounded_assignment
 from resilience.stats.clusters.mixtures import Mixture
+from resilience.stats.clusters.partitions import within_sum_of_squares
 from resilience.stats.clusters.silhouettes import calinski_harabasz, silhouettes
+from resilience.stats.clusters.transfers import single_transfers
 
 
 def cloud(seed: int, n: int = 160, spread: float = 2.5) -> np.ndarray:
@@ -27,12 +29,42 @@ def cloud(seed: int, n: int = 160, spread: float = 2.5) -> np.ndarray:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_k_means_is_scikit_learn_s(seed: int) -> None:
-    rows = cloud(seed)
+    rows = cloud(seed, spread=6.0)
     own = fit_clusters(rows, 4, n_init=20, seed=seed)
     theirs = KMeans(4, n_init=20, random_state=seed).fit(rows)
     assert adjusted_rand_score(own.labels, theirs.labels_) == 1.0
     # sums of 160 squares in another order
     assert own.within == pytest.approx(theirs.inertia_, rel=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_k_means_is_never_worse_where_groups_overlap(seed: int) -> None:
+    rows = cloud(seed)
+    theirs = KMeans(4, n_init=50, random_state=seed).fit(rows)
+    assert fit_clusters(rows, 4, seed=seed).within <= theirs.inertia_ * (1 + 1e-10)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_single_transfer_gains_anything(seed: int) -> None:
+    rows = np.random.default_rng(seed).normal(size=(60, 3))
+    start = np.random.default_rng(seed + 50).permutation(np.arange(60) % 4)
+    labels = single_transfers(rows, start, 4)
+    least = within_sum_of_squares(rows, labels)
+    assert least < within_sum_of_squares(rows, start)
+    assert set(labels) == {0, 1, 2, 3}
+    for row in range(60):
+        for other in range(4):
+            moved = labels.copy()
+            moved[row] = other
+            assert within_sum_of_squares(rows, moved) >= least * (1 - 1e-9)
+
+
+def test_two_seeds_agree_where_the_means_alone_do_not() -> None:
+    rows = np.random.default_rng(3).normal(size=(177, 5))
+    lloyd = {round(KMeans(4, n_init=50, random_state=s).fit(rows).inertia_, 3) for s in range(6)}
+    own = {round(fit_clusters(rows, 4, seed=s).within, 3) for s in range(6)}
+    assert len(own) <= 2 < len(lloyd)
+    assert max(own) < np.mean(list(lloyd))
 
 
 @pytest.mark.parametrize("k", [2, 3, 5])
