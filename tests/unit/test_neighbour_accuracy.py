@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from resilience.clustering.comparison.accuracy import accuracy_of, cross_validated
+from resilience.clustering.comparison.by_metric import neighbour_accuracy
 from resilience.clustering.conditions.scaled import scale_conditions
 from resilience.clustering.conditions.specification import Conditions
 from resilience.columns import column_names
@@ -150,3 +151,37 @@ def test_bad_arguments(arguments, error, match):
     own = {"schools": SCHOOLS, "neighbours": {"equal": EQUAL}, **arguments}
     with pytest.raises(error, match=match):
         accuracy_of(own.pop("schools"), own.pop("neighbours"), **own)
+
+
+def test_every_metric_is_fitted_to_the_year_before():
+    found = neighbour_accuracy(SCHOOLS, CONDITIONS, next_year=2025)
+    assert found.year == 2024
+    assert found.table["expectation_by"].tolist() == [
+        *("equal", "supervised", "mahalanobis", "regression"),
+        *("equal", "supervised", "mahalanobis", "regression", "last_result"),
+    ]
+    own = accuracy_of(SCHOOLS, {"equal": EQUAL})
+    row, hand = (t.table.query("expectation_by == 'equal'").iloc[0] for t in (found, own))
+    # another caliper in the stand-in: close, not equal
+    assert row["expectation_r2"] == pytest.approx(hand["expectation_r2"], abs=0.05)
+    latest = neighbour_accuracy(SCHOOLS, CONDITIONS, metrics=["equal"])
+    assert latest.year == 2025
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "match"),
+    [
+        ({"metrics": []}, SpecificationError, "at least one metric"),
+        ({"metrics": ["euclid"]}, SpecificationError, "euclid"),
+        ({"outcome": "nothing"}, DataError, "nothing"),
+        ({"next_year": 2026}, DataError, "2026"),
+        ({"year": 2023}, DataError, "2023"),
+        ({"year": 2025, "next_year": 2025}, SpecificationError, "must follow"),
+        ({"next_year": 2024}, SpecificationError, "must follow"),
+        ({"conditions": ["first"]}, SpecificationError, "conditions"),
+    ],
+)
+def test_bad_arguments_of_all_metrics(arguments, error, match):
+    own = {"conditions": CONDITIONS, **arguments}
+    with pytest.raises(error, match=match):
+        neighbour_accuracy(SCHOOLS, own.pop("conditions"), **own)
