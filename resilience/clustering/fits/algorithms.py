@@ -179,7 +179,8 @@ class _Refit:
             if self.method == "gmm":
                 return _mixture(rows, wanted, self.n_init, seed, self.covariance).labels
             bounds = None if self.sizes is None else self.sizes.relaxed(len(rows), wanted)
-            return _least_squares(rows, wanted, self.n_init, seed, bounds).labels
+            # Without transfers: the noise of a resample exceeds what they gain, and there are many.
+            return _least_squares(rows, wanted, self.n_init, seed, bounds, improved=False).labels
 
 
 def partitioner(
@@ -229,18 +230,24 @@ def _check_rows(rows: Floats, n_clusters: int, method: Method) -> None:
 
 
 def _least_squares(
-    rows: Floats, n_clusters: int, n_init: int, seed: int, sizes: ClusterSizes | None
+    rows: Floats,
+    n_clusters: int,
+    n_init: int,
+    seed: int,
+    sizes: ClusterSizes | None,
+    *,
+    improved: bool = True,
 ) -> Partition:
     if n_clusters == 1:
         labels = np.zeros(len(rows), dtype=np.int64)
     elif sizes is None:
-        labels = _nearest(rows, n_clusters, n_init, seed)
+        labels = _nearest(rows, n_clusters, n_init, seed, improved=improved)
     else:
         labels = bounded_labels(rows, n_clusters, n_init=n_init, seed=seed, sizes=sizes)
     return _partition(rows, labels, n_clusters)
 
 
-def _nearest(rows: Floats, n_clusters: int, n_init: int, seed: int) -> Codes:
+def _nearest(rows: Floats, n_clusters: int, n_init: int, seed: int, *, improved: bool) -> Codes:
     """Return the best of the starts; the best of every five is improved by single transfers.
 
     The means alone stop at many solutions that differ by a school or two, so that two seeds would
@@ -248,7 +255,7 @@ def _nearest(rows: Floats, n_clusters: int, n_init: int, seed: int) -> Codes:
     """
     from sklearn.cluster import KMeans
 
-    if len(rows) > _MOST_TRANSFERRED:
+    if not improved or len(rows) > _MOST_TRANSFERRED:
         fitted = KMeans(n_clusters, n_init=n_init, random_state=seed).fit(rows)
         return np.asarray(fitted.labels_, dtype=np.int64)
     pieces = [_BATCH] * (n_init // _BATCH) + [n_init % _BATCH] * (n_init % _BATCH > 0)
