@@ -85,8 +85,9 @@ def cut_municipalities(features: Features, *, seed: int) -> Cuts:
         for i, k in enumerate(NUMBERS):
             jaccard[k][b], own = cluster_agreement(labels[k], again[:, i])
             kept[k] += own
-    table = pd.DataFrame([_judged(k, labels[k], jaccard[k], gap, spread, every) for k in NUMBERS])
-    table["reason"] = pd.Series(table["reason"].tolist(), dtype=object)
+    judged = [_judged(k, labels[k], jaccard[k], gap, spread, every) for k in NUMBERS]
+    table = pd.DataFrame(judged)
+    table["reason"] = pd.Series([row["reason"] for row in judged], dtype=object)
     share = max(len(features.redrawn), 1)
     return Cuts(
         tree=tree,

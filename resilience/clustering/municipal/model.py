@@ -99,6 +99,8 @@ class MunicipalClusters:
             named = check_names(
                 self.features, argument="features", example="features=['share_rural']"
             )
+            if not named:
+                raise SpecificationError(text("cluster_profiles.empty_features"))
             object.__setattr__(self, "features", named)
 
     def fit(

@@ -160,6 +160,8 @@ def settlement_mix(
         0 if random_state is None else check_count(random_state, argument="random_state", least=0)
     )
     asked = check_names(columns, argument="columns", example="columns=['is_rural', 'is_small']")
+    if not asked:
+        raise SpecificationError(text("cluster_profiles.empty_columns"))
     absent = [c for c in asked if c not in scaled.schools.columns]
     if absent and tuple(asked) != _COLUMNS:
         raise SpecificationError(text("cluster_profiles.no_settlement", columns=", ".join(absent)))
