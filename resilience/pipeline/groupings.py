@@ -124,8 +124,8 @@ def _of_table(held: pd.DataFrame) -> pd.DataFrame:
     unsure = pd.Series(False, index=held.index)
     if "membership_stability" in others:
         unsure |= held["membership_stability"].lt(LEAST_STABLE)
-    if "verdict" in others:
-        unsure |= held["verdict"].eq(BETWEEN)
+    if "membership_verdict" in others:
+        unsure |= held["membership_verdict"].eq(BETWEEN)
     return table.assign(unsure=unsure)
 
 

@@ -141,6 +141,9 @@ def test_no_verdict_rests_on_an_unstable_label():
     )
     table.loc[3, "membership_stability"] = 0.5
     found = detect_within_groups(EFFECTS, SCORES, rule(), groups=table).schools
+    named = table.assign(membership_stability=1.0, membership_verdict="inside")
+    named.loc[3, "membership_verdict"] = "between_clusters"
+    assert "S03" in read_groups(named, None).reasons
     row = found.set_index("school_id").loc["S03"]
     assert row["verdict"] == "insufficient_data"
     assert "between groups" in row["reason"]
