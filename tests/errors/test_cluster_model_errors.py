@@ -192,6 +192,8 @@ def test_tables_and_seeds() -> None:
         ({9: "x"}, "A", "no cluster 9"),
         ({1: " "}, "A", "cluster 1"),
         ({1: 5}, "A", "cluster 1"),
+        ({1: ("far", "")}, "A", "cluster 1"),
+        ({1: ("far", "далёкие", "x")}, "A", "cluster 1"),
         ({}, "A", "mapping"),
         (["x"], "A", "mapping"),
         ({1: "x"}, "", "author"),
@@ -210,7 +212,7 @@ def test_what_only_some_methods_have() -> None:
     schools = region(80)
     found = ClusterModel(CONDITIONS, n_clusters=2).fit(schools)
     with pytest.raises(rs.SpecificationError, match="gmm"):
-        _ = found.memberships
+        found.memberships()
     with pytest.raises(rs.SpecificationError, match="stratum"):
         found.partitioner("is_rural=True")
     trees = ClusterModel(CONDITIONS, n_clusters=2, method="ward", strata="is_rural").fit(schools)

@@ -172,8 +172,10 @@ def test_names_are_given_by_hand_and_keep_their_author() -> None:
     automatic = found.names
     assert set(automatic) == {1, 2, 3}
     assert "low-income" in automatic[1]
-    named = found.renamed({1: Bilingual("far", "далёкие")}, author="Department")
+    named = found.renamed({1: ("far", "далёкие")}, author="Department")
     twice = named.renamed({2: "between"}, author="Methodologist")
+    same = found.renamed({1: Bilingual("far", "далёкие")}, author="Department")
+    assert same.names[1].ru == named.names[1].ru
     assert found.names == automatic
     assert [str(n) for n in twice.names.values()] == ["far", "between", automatic[3]]
     assert twice.names[1].ru == "далёкие"
@@ -219,9 +221,11 @@ def test_mixtures_give_probabilities_that_add_to_one() -> None:
     schools.loc[3, "low_income"] = np.nan
     with pytest.warns(rs.WeakDataWarning):
         found = ClusterModel(CONDITIONS, n_clusters=3, method="gmm", covariance="diag").fit(schools)
-    sums = found.memberships.groupby("school_id")["membership_probability"].sum()
+    sums = found.memberships().groupby("school_id")["membership_probability"].sum()
     np.testing.assert_allclose(sums, 1.0, rtol=1e-12)
-    likeliest = found.memberships.sort_values("membership_probability").groupby("school_id").last()
+    likeliest = (
+        found.memberships().sort_values("membership_probability").groupby("school_id").last()
+    )
     assert likeliest["cluster"].tolist() == found.schools["cluster"].tolist()
     np.testing.assert_allclose(
         found.schools["membership_probability"], likeliest["membership_probability"]

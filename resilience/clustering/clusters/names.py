@@ -31,7 +31,7 @@ class ClusterName:
 def given_names(
     earlier: Mapping[int, ClusterName],
     current: Mapping[int, Bilingual],
-    names: Mapping[int, str],
+    names: Mapping[int, str | tuple[str, str]],
     author: str,
 ) -> dict[int, ClusterName]:
     """Return the names given so far with the new ones.
@@ -42,8 +42,8 @@ def given_names(
         Given before.
     current : mapping of {cluster: Bilingual}
         Names of all clusters now.
-    names : mapping of {cluster: str}
-        New ones.
+    names : mapping of {cluster: str or (str, str)}
+        New ones; of a pair the second is Russian.
     author : str
         Who gives them.
 
@@ -67,10 +67,12 @@ def given_names(
         )
     settled = dict(earlier)
     for number, name in names.items():
-        if not isinstance(name, str) or not name.strip():
+        pair = name if isinstance(name, tuple) else (name, getattr(name, "ru", name))
+        if len(pair) != 2 or not all(isinstance(own, str) and own.strip() for own in pair):
             raise SpecificationError(text("clusters.empty_name", cluster=number, value=repr(name)))
-        bilingual = name if isinstance(name, Bilingual) else Bilingual(name, name)
-        settled[int(number)] = ClusterName(name=bilingual, author=author.strip())
+        settled[int(number)] = ClusterName(
+            name=Bilingual(str(pair[0]), str(pair[1])), author=author.strip()
+        )
     after = dict(current) | {number: own.name for number, own in settled.items()}
     for lang in ("en", "ru"):
         shown = [name.localized(lang) for name in after.values()]

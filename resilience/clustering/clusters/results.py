@@ -155,13 +155,13 @@ class ClusterResults(Results):
             for number in range(1, (self.n_clusters or 0) + 1)
         }
 
-    def renamed(self, names: Mapping[int, str], *, author: str) -> ClusterResults:
+    def renamed(self, names: Mapping[int, str | tuple[str, str]], *, author: str) -> ClusterResults:
         """Return the same clusters with some names changed by a person.
 
         Parameters
         ----------
-        names : mapping of {cluster: str}
-            New names; a `Bilingual` carries both languages, another string serves for both.
+        names : mapping of {cluster: str or (str, str)}
+            New names: English and Russian, or one that serves for both.
         author : str
             Who named them: kept beside the names.
 
@@ -201,9 +201,8 @@ class ClusterResults(Results):
             found[rows] = part.assigned(self.scaled, rows)[1]
         return found
 
-    @property
     def memberships(self) -> pd.DataFrame:
-        """One row per school and cluster of its stratum: the probability by the mixture.
+        """Return one row per school and cluster of its stratum: the probability by the mixture.
 
         Raises
         ------
