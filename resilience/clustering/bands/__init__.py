@@ -1,0 +1,1 @@
+"""Ordered groups of conditions: what every authority can use, clusters or not."""
