@@ -92,7 +92,7 @@ def test_the_order_of_the_parts_of_a_whole_changes_no_distance(plain: rs.ScaledS
     for parts in list(permutations(PARTS))[1:]:
         other = rs.scale_conditions(region(), conditions(compositions={"education": list(parts)}))
         # another basis of log-ratios, the same geometry
-        assert not np.allclose(other.values, plain.values)
+        assert not np.allclose(other.z, plain.z)
         np.testing.assert_allclose(squared(other), squared(plain), rtol=0, atol=EXACT)
 
 
@@ -200,13 +200,13 @@ def test_scaling_is_frozen_over_years() -> None:
     both.loc[rows] = both.loc[rows - 60].assign(year=2024).set_index(rows)
     second = rs.scale_conditions(both, conditions(), year=2024, scaling=first.scaling)
     places = [3, 17, 40]
-    np.testing.assert_array_equal(second.values[places], first.values[places])
+    np.testing.assert_array_equal(second.z[places], first.z[places])
     assert second.scaling is first.scaling
     pd.testing.assert_frame_equal(
         second.factors.drop(columns="n_missing"), first.factors.drop(columns="n_missing")
     )
     own = rs.scale_conditions(both, conditions(), year=2024)
-    assert np.abs(own.values[places] - first.values[places]).max() > 0.1
+    assert np.abs(own.z[places] - first.z[places]).max() > 0.1
 
 
 def test_a_frozen_scale_is_that_of_any_subset_of_schools() -> None:
@@ -214,7 +214,7 @@ def test_a_frozen_scale_is_that_of_any_subset_of_schools() -> None:
     first = rs.scale_conditions(frame, conditions(), year=2024)
     some = frame[frame["school_id"] < "S20"]
     again = rs.scale_conditions(some, conditions(), year=2024, scaling=first.scaling)
-    np.testing.assert_array_equal(again.values, first.values[:20])
+    np.testing.assert_array_equal(again.values, first.z[:20])
 
 
 def test_partial_distances_by_brute_force() -> None:
@@ -225,7 +225,7 @@ def test_partial_distances_by_brute_force() -> None:
     points = np.random.default_rng(6).normal(size=(4, len(scaled.columns)))
     weights = {name: float(scaled.conditions.weights.get(name, 1.0)) for name in scaled.variables}
     wanted = np.empty((len(scaled.schools), len(points)))
-    for i, row in enumerate(scaled.values):
+    for i, row in enumerate(scaled.z):
         for h, point in enumerate(points):
             total, observed = 0.0, 0.0
             for variable in scaled.variables:
