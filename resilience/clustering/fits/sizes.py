@@ -15,7 +15,8 @@ from resilience.validation import check_count
 __all__ = ["ClusterSizes", "bounded_labels"]
 
 _MOST_STEPS = 100
-_STARTS = 5  # starts of the bounded search; every step of one solves an assignment
+_STARTS = 5  # of the bounded search among more than _MANY rows, where a step takes a second
+_MANY = 5_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +107,8 @@ def bounded_labels(
     n_clusters : int
         k.
     n_init, seed : int
-        Starts of the solution without bounds; at most 5 of the bounded search.
+        Starts, of the solution without bounds and of the bounded search; of the latter at most 5
+        among more than 5,000 rows.
     sizes : ClusterSizes
         The bounds, which must be possible.
 
@@ -121,7 +123,8 @@ def bounded_labels(
     from sklearn.cluster import KMeans, kmeans_plusplus
 
     free = KMeans(n_clusters, n_init=n_init, random_state=seed).fit(rows)
-    seeds = np.random.default_rng(seed).integers(0, 2**31 - 1, size=min(n_init, _STARTS) - 1)
+    starts = n_init if len(rows) <= _MANY else min(n_init, _STARTS)
+    seeds = np.random.default_rng(seed).integers(0, 2**31 - 1, size=starts - 1)
     best, least = np.zeros(len(rows), dtype=np.int64), np.inf
     for number in range(len(seeds) + 1):
         centres = (
