@@ -81,7 +81,8 @@ def _kinds(clusters: Any) -> dict[str, Bilingual]:
     if frame is None or "settlement" not in frame.columns:
         return {}
     pairs = zip(frame["municipality_id"].astype(str), frame["settlement"], strict=True)
-    return {place: kind for place, kind in pairs if isinstance(kind, Bilingual)}
+    unknown = text("cluster_profiles.settlement_unknown")
+    return {p: kind for p, kind in pairs if isinstance(kind, Bilingual) and kind != unknown}
 
 
 def _draw(

@@ -95,7 +95,7 @@ def test_levels_of_categories_have_rows_of_their_own() -> None:
     assert table.loc[(1, "terrain=hills"), "condition"] == "terrain"
     assert table.loc[(1, "terrain=hills"), "eta_squared"] == pytest.approx(1.0)
     names = cluster_names(table.reset_index(), term_correlation(found))
-    assert names[1].en == "very often terrain “hills” (100 % against 50 %)"
+    assert names[1].en == "far more often terrain “hills” (100 % against 50 %)"
 
 
 def test_the_example_of_the_specification() -> None:
@@ -151,6 +151,19 @@ def test_a_composition_speaks_once() -> None:
         (1, "edu_high", "education", "composition", 0.1, 0.3, -0.8),
     )
     assert distinguishing_terms(table, NONE) == {1: ["edu_low"]}
+
+
+def test_of_a_category_the_level_that_is_there_speaks() -> None:
+    table = profile(
+        (1, "school_type=high", "school_type", "nominal", 0.6, 0.2, 0.9),
+        (1, "school_type=primary", "school_type", "nominal", 0.0, 0.7, -1.4),
+        (2, "school_type=high", "school_type", "nominal", 0.3, 0.2, 0.3),
+        (2, "school_type=primary", "school_type", "nominal", 0.2, 0.7, -0.9),
+    )
+    assert distinguishing_terms(table, NONE) == {
+        1: ["school_type=high"],
+        2: ["school_type=primary"],
+    }
 
 
 def test_equal_names_take_the_next_condition_then_their_size() -> None:

@@ -197,7 +197,14 @@ def _ordered(terms: list[_Term], least: float) -> list[_Term]:
         and _may_name(t.condition)
         and _may_name(t.term)
     ]
-    return sorted(kept, key=lambda t: -t.size)
+    ordered = sorted(kept, key=lambda t: -t.size)
+    # of a category, the level that is there says more than the one that is not
+    there = {t.condition for t in kept if t.kind == "nominal" and t.difference > 0}
+    return [
+        t
+        for t in ordered
+        if not (t.kind == "nominal" and t.difference < 0 and t.condition in there)
+    ]
 
 
 def _may_name(name: str) -> bool:

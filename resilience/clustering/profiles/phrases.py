@@ -44,7 +44,7 @@ def phrase(term: str, condition: str, kind: str, *, high: bool, degree: str = ""
         return text(f"cluster_profiles.phrase_{name}_{start}{'high' if high else 'low'}")
     how = f"{start}{'many' if high else 'few'}"
     if level is not None:
-        own = text("cluster_profiles.level", variable=_label(name), level=level)
+        own = text("cluster_profiles.level", variable=_inside(_label(name)), level=level)
         return text(f"cluster_profiles.level_{how}", label=own)
     if has_text(f"cluster_profiles.noun_{name}"):
         return text(f"cluster_profiles.quantity_{how}", noun=text(f"cluster_profiles.noun_{name}"))
@@ -99,6 +99,13 @@ def _label(name: str) -> Bilingual:
     if name not in column_names():
         return Bilingual(name, name)
     return Bilingual(column(name).label_en, column(name).label_ru)
+
+
+def _inside(label: Bilingual) -> Bilingual:
+    """Return a label as it stands inside a sentence: small first letter, initials as they are."""
+    return Bilingual(
+        *(w if w[:2].isupper() else w[:1].lower() + w[1:] for w in (label.en, label.ru))
+    )
 
 
 def _told_apart(own: float, region: float, *, least: int) -> tuple[Bilingual, Bilingual]:
