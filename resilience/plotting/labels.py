@@ -13,9 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
+from resilience.columns import column_names, label
+from resilience.i18n import text
 from resilience.plotting.canvas import figure_of
 
-__all__ = ["place_labels", "shortened"]
+__all__ = ["place_labels", "shortened", "stratum_words"]
 
 _ANGLES = (20, 160, 340, 200, 60, 120, 300, 240, 90, 270, 0, 180)  # degrees, in order of preference
 _RADII = (9, 15, 23, 33, 45, 60, 78, 100, 125)  # points
@@ -24,6 +26,17 @@ _RADII = (9, 15, 23, 33, 45, 60, 78, 100, 125)  # points
 def shortened(name: str, most: int = 26) -> str:
     """Return the name, cut with an ellipsis where it is longer than ``most`` characters."""
     return name if len(name) <= most else name[: most - 1].rstrip() + "…"
+
+
+def stratum_words(stratum: str, lang: str) -> str:
+    """Return the label of a stratum, ``is_rural=True``, in words: ``Rural: yes``."""
+    words = []
+    for part in stratum.split(", "):
+        name, _, value = part.partition("=")
+        answer = {"True": "yes", "False": "no"}.get(value)
+        shown = text(f"verdicts.{answer}").localized(lang) if answer else value
+        words.append(f"{label(name, lang)}: {shown}" if name in set(column_names()) else part)
+    return ", ".join(words)
 
 
 def place_labels(
