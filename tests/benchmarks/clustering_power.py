@@ -2,7 +2,7 @@
 
 Two hundred regions of 200 schools and five variables each: one cloud, round and drawn out; three
 groups 4 SD apart on the raw scale; and the power after the library's own scaling, with two of five
-variables separating three groups by 2, 3 and 4 SD, of equal and of unequal sizes.
+variables separating three groups by 2 to 6 SD, of equal and of unequal sizes.
 
 Run ``python tests/benchmarks/clustering_power.py [regions]`` by hand; nothing here decides.
 """
@@ -66,7 +66,7 @@ def main() -> None:
         f"three groups, {distance:g} SD, scaled, {name}": partial(
             groups, distance=distance, sizes=sizes, scaled=True
         )
-        for distance in (2.0, 3.0, 4.0)
+        for distance in (2.0, 3.0, 4.0, 5.0, 6.0)
         for name, sizes in SIZES.items()
     }
     print(f"{n_regions} regions of {N_SCHOOLS} schools, 5 variables")
