@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from resilience.clustering.bands.posterior import true_conditions
 from resilience.clustering.conditions.scaled import Scaling, scale_conditions
 from resilience.clustering.conditions.specification import Conditions
 from resilience.errors import DataError
@@ -26,6 +27,7 @@ from resilience.validation import (
 __all__ = ["BandRows", "Regression", "learn_regression", "rows_of_conditions", "rows_of_index"]
 
 _PER_COLUMN = 5  # schools for every slope
+_PER_STRATUM = 10  # schools for an expectation of the stratum's own
 _FOLDS = 10
 
 
@@ -38,9 +40,12 @@ class BandRows:
     schools : DataFrame
         ``school_id`` and, where the table has it, ``year``.
     z : ndarray of shape (S, P)
-        Scaled conditions, or the shrunken index as one column; NaN where missing.
+        Scaled conditions, or the shrunken index as one column; what is missing follows from the
+        rest, NaN where nothing is known.
     draws : ndarray of shape (D, S, P)
-        The same with sampling and stated errors drawn anew.
+        True conditions, drawn from what the reported ones leave open.
+    complete : ndarray of shape (S,)
+        Whether every condition is known.
     pupils : ndarray of shape (S,)
         Pupils; ones where the table has none.
     stratum : ndarray of shape (S,)
@@ -56,6 +61,7 @@ class BandRows:
     schools: pd.DataFrame
     z: Floats
     draws: Floats
+    complete: np.ndarray
     pupils: Floats
     stratum: np.ndarray
     outcome: Floats
@@ -69,10 +75,12 @@ class Regression:
 
     Attributes
     ----------
-    coefficients : ndarray of shape (folds, 1 + P)
-        Constant and slopes.
-    covariance : ndarray of shape (folds, 1 + P, 1 + P)
+    coefficients : ndarray of shape (folds, H + P)
+        Constant and, with H > 1 strata, how H - 1 of them differ from their mean; slopes.
+    covariance : ndarray of shape (folds, H + P, H + P)
         Of the coefficients, clustered by school.
+    strata : tuple of str
+        The H strata with a level of their own (ten schools or more); the others have their mean.
     years : tuple of int
         Years they were learnt from; empty for the year itself, in ten folds.
     n_schools : int
@@ -83,6 +91,7 @@ class Regression:
 
     coefficients: Floats
     covariance: Floats
+    strata: tuple[str, ...]
     years: tuple[int, ...]
     n_schools: int
     r2: float
@@ -92,11 +101,12 @@ class Regression:
 
         The error has two parts: of the coefficients, and of the conditions themselves.
         """
-        fold = np.arange(len(rows.z)) % len(self.coefficients)
-        design = np.column_stack([np.ones(len(rows.z)), rows.z])
+        fold = _folds(rows, len(self.coefficients))
+        design = _design(rows, self.strata)
         expected = np.einsum("sp,sp->s", design, self.coefficients[fold])
         of_slopes = np.einsum("sp,spq,sq->s", design, self.covariance[fold], design)
-        drawn = np.einsum("dsp,sp->ds", rows.draws, self.coefficients[fold][:, 1:])
+        slopes = self.coefficients[fold][:, -rows.z.shape[1] :]
+        drawn = np.einsum("dsp,sp->ds", rows.draws, slopes)
         of_conditions = drawn.var(axis=0, ddof=1) if len(drawn) > 1 else np.zeros(len(expected))
         return expected, np.sqrt(np.maximum(of_slopes, 0.0) + of_conditions)
 
@@ -115,16 +125,14 @@ def rows_of_conditions(
     """Return the schools of a year by their conditions."""
     scaled = scale_conditions(schools, conditions, year=year, scaling=scaling, strata=strata)
     generator = np.random.default_rng(random_state)
-    drawn = (
-        np.stack([scaled.redrawn(generator) for _ in range(n_draws)])
-        if n_draws and scaled.has_errors
-        else np.zeros((0, *scaled.z.shape))
-    )
+    open_ = scaled.has_errors or not scaled.complete.all()
+    z, draws = true_conditions(scaled, n_draws if open_ else 0, generator)
     rows = _of_year(schools, scaled.year)
     return BandRows(
         schools=_identity(scaled.schools),
-        z=scaled.z,
-        draws=drawn,
+        z=z,
+        draws=draws,
+        complete=scaled.complete,
         pupils=_pupils(rows),
         stratum=np.asarray(scaled.stratum),
         outcome=_results(rows, outcome),
@@ -145,7 +153,8 @@ def rows_of_index(
 ) -> BandRows:
     r"""Return the schools of a year by a ready index, drawn to its mean by its reliability.
 
-    .. math:: \hat x = m + r\,(x - m), \qquad r = 1 - \overline{s^2} / \mathrm{Var}(x)
+    .. math:: \hat x_j = m + r_j (x_j - m), \qquad r_j = \sigma^2 / (\sigma^2 + s_j^2), \qquad
+              \sigma^2 = \mathrm{Var}(x) - \overline{s^2}
 
     The column ``<index>_std_error`` is read where the table has it; without it r = 1.
     """
@@ -171,7 +180,8 @@ def rows_of_index(
     if error in rows.columns:
         check_numeric(rows, [error], table="schools")
         own = np.nan_to_num(rows[error].to_numpy(dtype=np.float64, na_value=np.nan))
-    reliability = max(1.0 - float((own**2).mean()) / spread, 0.0)
+    true = max(spread - float((own**2).mean()), 0.0)
+    reliability = np.divide(true, true + own**2, out=np.ones_like(x), where=own > 0.0)
     shrunken = np.nanmean(x) + reliability * (x - np.nanmean(x))
     # what shrinkage leaves open of the true index
     left = np.sqrt(reliability) * own
@@ -185,6 +195,7 @@ def rows_of_index(
         schools=_identity(rows),
         z=shrunken[:, None],
         draws=draws[:, :, None],
+        complete=np.isfinite(x),
         pupils=_pupils(rows),
         stratum=np.array(labels, dtype=np.str_),
         outcome=_results(rows, outcome),
@@ -209,43 +220,64 @@ def learn_regression(years: Sequence[BandRows], *, crossed: bool) -> Regression:
     DataError
         If there are fewer than five schools for every slope.
     """
-    values, outcome, weights, ids, level = [], [], [], [], 0.0
-    for rows in years:
-        known = np.isfinite(rows.outcome) & ~np.isnan(rows.z).any(axis=1)
-        if not known.any():
-            continue
-        level = float(np.average(rows.outcome[known], weights=rows.pupils[known]))
-        values.append(rows.z[known])
-        outcome.append(rows.outcome[known] - level)
-        weights.append(rows.pupils[known])
-        ids.append(rows.schools["school_id"].astype(str).to_numpy(dtype=object)[known])
-    n_columns = 1 + (years[0].z.shape[1] if years else 0)
-    n = sum(map(len, outcome))
+    known = [rows.complete & np.isfinite(rows.outcome) for rows in years]
+    strata = _own_strata(years, known)
+    n = int(sum(k.sum() for k in known))
+    n_columns = max(len(strata), 1) + (years[0].z.shape[1] if years else 0)
     if n < _PER_COLUMN * n_columns:
         raise DataError(text("bands.few_results", n=n, needed=_PER_COLUMN * n_columns))
-    x, y, w = (np.concatenate(parts) for parts in (values, outcome, weights))
-    design = np.column_stack([np.ones(n), x])
-    cluster = np.unique(np.concatenate(ids), return_inverse=True)[1].reshape(-1)
-    found = []
+    level = 0.0
+    outcome = []
+    for rows, own in zip(years, known, strict=True):
+        if own.any():
+            level = float(np.average(rows.outcome[own], weights=rows.pupils[own]))
+            outcome.append(rows.outcome[own] - level)
+    pairs = list(zip(years, known, strict=True))
+    y, w = np.concatenate(outcome), np.concatenate([r.pupils[k] for r, k in pairs])
+    design = np.concatenate([_design(r, strata)[k] for r, k in pairs])
+    ids = np.concatenate([r.schools["school_id"].astype(str).to_numpy(object)[k] for r, k in pairs])
+    fold = np.zeros(n, dtype=np.int64)
     if crossed:
-        known = np.isfinite(years[0].outcome) & ~np.isnan(years[0].z).any(axis=1)
-        fold = (np.arange(len(known)) % _FOLDS)[known]
-        for part in range(_FOLDS):
-            others = fold != part
-            codes = np.unique(cluster[others], return_inverse=True)[1].reshape(-1)
-            found.append(clustered_regression(design[others], y[others], w[others], codes))
-    else:
-        found.append(clustered_regression(design, y, w, cluster))
-    errors = y - design @ np.mean([b for b, _ in found], axis=0)
+        fold = _folds(years[0], _FOLDS)[known[0]]
+    found = []
+    for part in range(_FOLDS if crossed else 1):
+        taken = fold != part if crossed else np.ones(n, dtype=bool)
+        cluster = np.unique(ids[taken], return_inverse=True)[1].reshape(-1)
+        found.append(clustered_regression(design[taken], y[taken], w[taken], cluster))
     coefficients = np.array([b for b, _ in found])
+    errors = y - np.einsum("sp,sp->s", design, coefficients[fold])
     coefficients[:, 0] += level
     return Regression(
         coefficients=coefficients,
         covariance=np.array([v for _, v in found]),
+        strata=strata,
         years=() if crossed else tuple(int(r.year) for r in years if r.year is not None),
         n_schools=n,
         r2=1.0 - float(np.average(errors**2, weights=w)) / float(np.average(y**2, weights=w)),
     )
+
+
+def _own_strata(years: Sequence[BandRows], known: Sequence[np.ndarray]) -> tuple[str, ...]:
+    """Return the strata with schools enough for a level of their own."""
+    schools: dict[str, set[str]] = {}
+    for rows, own in zip(years, known, strict=True):
+        ids = rows.schools["school_id"].astype(str).to_numpy(object)[own]
+        for stratum, school in zip(rows.stratum[own], ids, strict=True):
+            schools.setdefault(str(stratum), set()).add(school)
+    return tuple(sorted(s for s, own in schools.items() if len(own) >= _PER_STRATUM))
+
+
+def _design(rows: BandRows, strata: tuple[str, ...]) -> Floats:
+    """Return constant, differences of strata from their mean, conditions."""
+    levels = [(rows.stratum == s).astype(float) for s in strata]
+    differences = [own - levels[-1] for own in levels[:-1]]
+    return np.column_stack([np.ones(len(rows.z)), *differences, rows.z])
+
+
+def _folds(rows: BandRows, n_folds: int) -> np.ndarray:
+    """Return the fold of every school by the order of the ids, whatever the order of the rows."""
+    ids = rows.schools["school_id"].astype(str).to_numpy(object)
+    return np.argsort(np.argsort(ids, kind="stable"), kind="stable") % n_folds
 
 
 def _identity(table: pd.DataFrame) -> pd.DataFrame:

@@ -56,6 +56,7 @@ def band_rows(
     half = ndtri((1.0 + level) / 2.0) * std_error
     table = rows.schools.copy()
     table["stratum"] = pd.Series([str(s) for s in rows.stratum])
+    table["placed"] = ~np.asarray(rows.complete)
     table["band"] = pd.Series(band).astype("Int64").mask(~has)
     table["band_name"] = pd.Series(
         [band_name(int(b), n_bands) if b else None for b in band], dtype=object
