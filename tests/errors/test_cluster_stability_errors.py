@@ -77,6 +77,8 @@ def test_years_need_one_number_and_two_years(schools: pd.DataFrame) -> None:
         clusters_over_years(model, schools, years=[2024])
     with pytest.raises(rs.SpecificationError, match="base_year=2020"):
         clusters_over_years(model, schools, base_year=2020)
+    with pytest.raises(rs.SpecificationError, match="least_jaccard"):
+        clusters_over_years(model, schools, least_jaccard=1.5)
 
 
 def test_numbers_by_stability(schools: pd.DataFrame) -> None:

@@ -177,16 +177,44 @@ def test_labels_mean_the_same_in_every_year() -> None:
 
 
 def test_new_and_gone_clusters_are_told() -> None:
-    schools = region((2023, 2024), n=60)
-    third = schools["school_id"].isin([f"S{i:03d}" for i in range(1, 41, 2)])
-    # in the later year twenty schools of the far group shrink to a group of their own
-    schools.loc[third & (schools["year"] == 2024), "n_pupils"] += 4000.0
-    model = ClusterModel(CONDITIONS, n_clusters={"": 3})
-    found = clusters_over_years(model, schools, random_state=1)
-    assert len(found.matching) >= 6
-    assert set(found.schools["cluster_status"]) <= {"matched", "new"}
-    numbers = found.matching.groupby("year")["cluster"].nunique()
-    assert (numbers >= 3).all()
+    # blocks of four schools: near and remote at first, later parted crosswise by size
+    remote = np.repeat([1.0, 1, 1, 1, 1, 1, 90, 90, 90, 90], 4)
+    large = np.repeat([3.0, 1, 1, 1, 1, 1, 1, 1, 3, 3], 4)
+    names = [f"{block}{i}" for block in "abcdefghij" for i in range(4)]
+    slight = 0.01 * np.arange(40)
+    schools = pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "school_id": names,
+                    "year": year,
+                    "n_pupils": 100.0 * (large if crosswise else 1 + slight),
+                    "remoteness_km": 5.0 + slight if crosswise else remote,
+                }
+            )
+            for year, crosswise in ((2022, False), (2023, True), (2024, True))
+        ]
+    )
+    conditions = rs.Conditions(
+        continuous={"n_pupils": "linear", "remoteness_km": "linear"}, weights={"remoteness_km": 9}
+    )
+    found = clusters_over_years(
+        ClusterModel(conditions, n_clusters=2), schools, least_jaccard=0.6, random_state=1
+    )
+    # later the large a, i, j stand apart from b ... h: these have 5 blocks of 8 in common with the
+    # near a ... f (.625: the same cluster), the large have 2 of 5 with the remote (.4: a new one)
+    for year in (2023, 2024):
+        own = found.matching[found.matching["year"] == year].set_index("cluster_status")
+        labels = found.schools[found.schools["year"] == year].set_index("school_id")["cluster"]
+        assert own.loc["matched", "jaccard"] == pytest.approx(5 / 8)
+        assert own.loc["new", "cluster"] == 3  # the same number in both years
+        assert labels[["a0", "i1", "j3"]].tolist() == [3, 3, 3]
+        assert labels["b0"] == own.loc["matched", "cluster"]
+        assert own.loc["gone", "cluster"] != own.loc["matched", "cluster"]
+        assert pd.isna(own.loc["gone", "own_cluster"])
+    stayed = found.stayed.set_index("year")["share_stayed"]
+    assert stayed.to_dict() == {2022: 0.5, 2023: 1.0}
+    assert found.glance()["n_new_clusters"].item() == 1
 
 
 def test_stability_by_number() -> None:

@@ -15,10 +15,11 @@ from resilience.clustering.stability.compare import compare_partitions, labels_o
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
 from resilience.results import Results
-from resilience.stats.clusters.partitions import contingency, jaccard_table, matched_labels
+from resilience.stats.clusters.partitions import matched_labels
 from resilience.validation import (
     check_columns,
     check_finite,
+    check_fraction,
     check_instance,
     check_numeric,
     shorten,
@@ -67,14 +68,14 @@ class YearlyClusters(Results):
 
     def glance(self) -> pd.DataFrame:
         """Return one row: years, base year, mean share that stayed, new and gone clusters."""
-        status = self.matching["cluster_status"]
+        by_status = self.matching.groupby("cluster_status")["cluster"].nunique()
         return pd.DataFrame(
             {
                 "n_years": [self.schools["year"].nunique()],
                 "base_year": [self.base_year],
                 "share_stayed": [self.stayed["share_stayed"].mean()],
-                "n_new_clusters": [int((status == "new").sum())],
-                "n_gone_clusters": [int((status == "gone").sum())],
+                "n_new_clusters": [int(by_status.get("new", 0))],
+                "n_gone_clusters": [int(by_status.get("gone", 0))],
             }
         )
 
@@ -98,12 +99,15 @@ def clusters_over_years(
     *,
     years: Sequence[int] | None = None,
     base_year: int | None = None,
+    least_jaccard: float = 0.5,
     random_state: int | None = None,
 ) -> YearlyClusters:
     """Fit the clusters of every year on the scale of the base year, and match their labels.
 
     Labels of clusters are arbitrary; across years they are matched with the base year's by the
-    assignment of greatest Jaccard coefficients over the schools of both years.
+    assignment of greatest Jaccard coefficients over the schools of both years.  A pair that shares
+    half of its schools or fewer is not the same cluster: one is gone, the other new.  A new cluster
+    keeps its number in later years that have it.
 
     Parameters
     ----------
@@ -115,6 +119,9 @@ def clusters_over_years(
         Which years; all of the table by default.
     base_year : int, optional
         Whose scale and numbers are used; the first of the years by default.
+    least_jaccard : float
+        Pairs of clusters up to this coefficient are not taken for the same cluster; 0.5 and less is
+        what clusterwise stability calls dissolved.
     random_state : int, optional
         Seed.
 
@@ -125,14 +132,16 @@ def clusters_over_years(
     Raises
     ------
     SpecificationError
-        If the model leaves the number of clusters open, or the base year is not among the years.
+        If the model leaves the number of clusters open, the base year is not among the years, or
+        the least coefficient is not between 0 and 1.
     DataError
         If the table has fewer than two of the years.
 
     References
     ----------
-    HubertArabie1985.
+    HubertArabie1985; Hennig2007.
     """
+    check_fraction(least_jaccard, argument="least_jaccard")
     check_instance(
         model, ClusterModel, argument="model", example="rs.ClusterModel(conditions, n_clusters=4)"
     )
@@ -165,7 +174,7 @@ def clusters_over_years(
         else model.fit(schools, year, scaling=scaling, random_state=random_state)
         for year in wanted
     }
-    numbers = {year: _numbers(first, fit) for year, fit in fits.items()}
+    numbers = _numbers_of_years(fits, base, least_jaccard)
     table = pd.concat(
         [
             _labelled(fit, year, numbers[year][0], first.n_clusters or 0)
@@ -190,28 +199,60 @@ def clusters_over_years(
 _MATCHING = ["year", "cluster", "own_cluster", "jaccard", "cluster_status"]
 
 
-def _numbers(base: ClusterResults, other: ClusterResults) -> tuple[dict[int, int], pd.DataFrame]:
-    """Return the base year's number of every cluster of a year, and the table of matches."""
-    one, two = labels_of(base), labels_of(other)
-    both = one.index.intersection(two.index)
-    shape = (base.n_clusters or 0, other.n_clusters or 0)
-    a, b = (labels[both].to_numpy(dtype=np.int64) - 1 for labels in (one, two))
-    similarity = jaccard_table(contingency(a, b, shape))
-    match = matched_labels(similarity)
-    number = {there + 1: here + 1 for here, there in match.items()}
-    rows: list[tuple[int, int | None, float, str]] = [
-        (here + 1, there + 1, float(similarity[here, there]), "matched")
-        for here, there in match.items()
-    ]
-    rows += [(here + 1, None, 0.0, "gone") for here in range(shape[0]) if here not in match]
-    # new clusters are numbered on from the base year's
-    fresh = [own for own in range(1, shape[1] + 1) if own not in number]
-    for place, own in enumerate(fresh):
-        number[own] = shape[0] + place + 1
-        rows.append((number[own], own, 0.0, "new"))
-    table = pd.DataFrame(rows, columns=["cluster", "own_cluster", "jaccard", "cluster_status"])
-    table["own_cluster"] = table["own_cluster"].astype("Int64")
-    return number, table.sort_values("cluster", ignore_index=True)
+def _numbers_of_years(
+    fits: dict[int, ClusterResults], base: int, least: float
+) -> dict[int, tuple[dict[int, int], pd.DataFrame]]:
+    """Return for every year the number of each of its clusters, and the table of matches."""
+    own = {year: labels_of(fit).astype(np.int64) for year, fit in fits.items()}
+    n_base = fits[base].n_clusters or 0
+    known = {number: (own[base], number) for number in range(1, n_base + 1)}
+    found = {}
+    for year, labels in own.items():
+        # clusters of the base year come first; what is left may be a new one of an earlier year
+        pairs = _pairs(known, range(1, n_base + 1), labels, least)
+        if year != base:
+            taken = {there for there, _ in pairs.values()}
+            later = range(n_base + 1, len(known) + 1)
+            pairs |= _pairs(known, later, labels[~labels.isin(taken)], least)
+        rows: list[tuple[int, int | None, float, str]] = [
+            (here, there, similarity, "matched" if here <= n_base else "new")
+            for here, (there, similarity) in pairs.items()
+        ]
+        rows += [(here, None, 0.0, "gone") for here in range(1, n_base + 1) if here not in pairs]
+        taken = {there for there, _ in pairs.values()}
+        for fresh in sorted(set(labels) - taken):
+            number = len(known) + 1
+            known[number] = (labels, int(fresh))
+            rows.append((number, int(fresh), 0.0, "new"))
+        table = pd.DataFrame(rows, columns=["cluster", "own_cluster", "jaccard", "cluster_status"])
+        table["own_cluster"] = table["own_cluster"].astype("Int64")
+        carried = table[table["own_cluster"].notna()]
+        number_of = {
+            int(own_number): int(number)
+            for own_number, number in zip(carried["own_cluster"], carried["cluster"], strict=True)
+        }
+        found[year] = number_of, table.sort_values("cluster", ignore_index=True)
+    return found
+
+
+def _pairs(
+    known: dict[int, tuple[pd.Series, int]], numbers: range, labels: pd.Series, least: float
+) -> dict[int, tuple[int, float]]:
+    """Return for known clusters which of a year's clusters is the same one, and how alike."""
+    there = sorted(set(labels))
+    similarity = np.zeros((len(numbers), len(there)))
+    for i, number in enumerate(numbers):
+        seen, own = known[number]
+        both = seen.index.intersection(labels.index)
+        inside = (seen[both] == own).to_numpy()
+        for j, other in enumerate(there):
+            second = (labels[both] == other).to_numpy()
+            similarity[i, j] = (inside & second).sum() / max((inside | second).sum(), 1)
+    similarity[similarity <= least] = 0.0  # not the same cluster
+    return {
+        numbers[i]: (int(there[j]), float(similarity[i, j]))
+        for i, j in matched_labels(similarity).items()
+    }
 
 
 def _labelled(fit: ClusterResults, year: int, number: dict[int, int], n_base: int) -> pd.DataFrame:
