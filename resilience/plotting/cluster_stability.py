@@ -84,7 +84,7 @@ def plot_cluster_stability(stability: Any, *, ax: Axes | None = None, lang: str 
 
 
 def _draw(ax: Axes, rows: pd.DataFrame, lang: str) -> None:
-    places = np.arange(len(rows))
+    places = np.arange(len(rows), dtype=float)
     found = rows["jaccard"].to_numpy(dtype=float)
     reach = _NORMAL * rows["jaccard_std_error"].to_numpy(dtype=float)
     levels = [str(level) for level in rows["stability_level"]]
@@ -100,7 +100,7 @@ def _draw(ax: Axes, rows: pd.DataFrame, lang: str) -> None:
             value=Bilingual(printed(float(value), "en"), printed(float(value), "ru")),
             level=text(f"cells.cell_stability_level_{level}"),
         ).localized(lang)
-        ax.text(max(float(edge), 0.86) + 0.015, place, words, va="center", fontsize=7.5)
+        ax.text(max(float(edge), 0.86) + 0.015, float(place), words, va="center", fontsize=7.5)
     names = [
         cluster_label(number, name, int(n), lang, width=_WIDTH, most=_LINES)
         for number, name, n in zip(
