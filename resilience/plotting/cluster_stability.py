@@ -73,7 +73,7 @@ def plot_cluster_stability(stability: Any, *, ax: Axes | None = None, lang: str 
     with look():
         ax = new_axes(7.4, 1.6 + 0.62 * len(rows)) if ax is None else ax
         _draw(ax, rows, lang)
-        ax.set_xlim(0.0, 1.62)  # room for the words behind the bars
+        ax.set_xlim(0.0, 1.74)  # room for the words behind the bars
         ax.set_xticks([0.0, *_THRESHOLDS, 1.0])
         ax.set_xlabel(text("cluster_stability.bars_axis").localized(lang))
         write_numbers(ax, lang, axes="x")
