@@ -75,6 +75,32 @@ _HOMES: dict[str, str] = {
     "Conditions": "clustering",
     "ScaledSchools": "clustering",
     "scale_conditions": "clustering",
+    "ClusterModel": "clustering.clusters.model",
+    "ClusterResults": "clustering.clusters.results",
+    "ClusterSizes": "clustering.fits.sizes",
+    "select_n_clusters": "clustering.selection.select",
+    "SelectionSettings": "clustering.selection.settings",
+    "cluster_stability": "clustering.stability.stability",
+    "compare_partitions": "clustering.stability.compare",
+    "clusters_over_years": "clustering.stability.years",
+    "stability_by_number": "clustering.stability.by_number",
+    "cluster_profiles": "clustering.profiles.profile",
+    "cluster_names": "clustering.profiles.naming",
+    "cluster_outcomes": "clustering.profiles.outcomes",
+    "clusters_by_municipality": "clustering.profiles.municipalities",
+    "settlement_mix": "clustering.profiles.settlements",
+    "MunicipalClusters": "clustering.municipal.model",
+    "StatisticalNeighbours": "clustering.neighbours.model",
+    "neighbour_overlap": "clustering.neighbours.overlap",
+    "neighbour_overlap_between": "clustering.neighbours.overlap",
+    "remoteness": "clustering.neighbours.geography",
+    "compare_with_neighbours": "clustering.comparison.compare",
+    "condition_slopes": "clustering.comparison.slopes",
+    "neighbour_effects": "clustering.comparison.effects",
+    "neighbour_accuracy": "clustering.comparison.by_metric",
+    "accuracy_of": "clustering.comparison.accuracy",
+    "ContextBands": "clustering.bands.model",
+    "detect_within_groups": "pipeline.within_groups",
     "Criteria": "detection",
     "detect_schools": "detection",
     "Criterion": "detection",
@@ -151,6 +177,15 @@ _HOMES: dict[str, str] = {
     "plot_subjects": "plotting",
     "plot_diagnostics": "plotting",
     "plot_persistence": "plotting",
+    "plot_silhouette": "plotting",
+    "plot_dendrogram": "plotting",
+    "plot_selection_panel": "plotting",
+    "plot_cluster_stability": "plotting",
+    "plot_profiles": "plotting",
+    "plot_cluster_map": "plotting",
+    "plot_neighbours": "plotting",
+    "plot_neighbour_differences": "plotting",
+    "plot_bands": "plotting",
     "calculation_sheet": "reporting.calculation_sheet",
     "methods_appendix": "reporting",
     "write_annual_run": "reporting.annual",
@@ -158,9 +193,13 @@ _HOMES: dict[str, str] = {
 }
 
 __all__ = [
+    "ClusterModel",
+    "ClusterResults",
+    "ClusterSizes",
     "Cohort",
     "CohortPrior",
     "Conditions",
+    "ContextBands",
     "ContextIndex",
     "Criteria",
     "Criterion",
@@ -176,6 +215,7 @@ __all__ = [
     "MarkParts",
     "MarkerSet",
     "Membership",
+    "MunicipalClusters",
     "OrdinalSchoolModel",
     "OutputError",
     "PersistenceModel",
@@ -190,7 +230,9 @@ __all__ = [
     "RiskItem",
     "ScaledSchools",
     "SchoolLevelModel",
+    "SelectionSettings",
     "SpecificationError",
+    "StatisticalNeighbours",
     "Structure",
     "Successors",
     "TeacherLinks",
@@ -198,17 +240,28 @@ __all__ = [
     "WeakDataWarning",
     "WithinCorrelation",
     "__version__",
+    "accuracy_of",
     "adjacent_scores",
     "annual_run",
     "anova",
     "beside_stayers",
     "calculation_sheet",
+    "cluster_names",
+    "cluster_outcomes",
+    "cluster_profiles",
+    "cluster_stability",
+    "clusters_by_municipality",
+    "clusters_over_years",
     "compare_lists",
+    "compare_partitions",
+    "compare_with_neighbours",
     "component_weights",
     "composite_effects",
     "composition_bias",
     "concentration_set",
+    "condition_slopes",
     "detect_schools",
+    "detect_within_groups",
     "early_warning",
     "eliminated_risks",
     "elimination_shares",
@@ -233,11 +286,19 @@ __all__ = [
     "missing_report",
     "multiverse",
     "municipal_shares",
+    "neighbour_accuracy",
+    "neighbour_effects",
+    "neighbour_overlap",
+    "neighbour_overlap_between",
     "objectivity_markers",
     "on_cluster",
     "plot",
+    "plot_bands",
     "plot_caterpillar",
+    "plot_cluster_map",
+    "plot_cluster_stability",
     "plot_context",
+    "plot_dendrogram",
     "plot_diagnostics",
     "plot_drift",
     "plot_durations",
@@ -249,13 +310,18 @@ __all__ = [
     "plot_joint_regions",
     "plot_mark_shares",
     "plot_multiverse",
+    "plot_neighbour_differences",
+    "plot_neighbours",
     "plot_operating",
     "plot_persistence",
+    "plot_profiles",
     "plot_quadrant",
     "plot_score_histogram",
     "plot_selection",
+    "plot_selection_panel",
     "plot_sensitivity",
     "plot_share_funnel",
+    "plot_silhouette",
     "plot_simex",
     "plot_status",
     "plot_subjects",
@@ -269,6 +335,7 @@ __all__ = [
     "read_workbook",
     "reference",
     "regional_markers",
+    "remoteness",
     "resilient_pupils",
     "resilient_share",
     "resource_risks",
@@ -282,7 +349,9 @@ __all__ = [
     "scale_conditions",
     "school_events",
     "score_means",
+    "select_n_clusters",
     "selection_bounds",
+    "settlement_mix",
     "share_excess",
     "share_funnel",
     "share_good_marks",
@@ -291,6 +360,7 @@ __all__ = [
     "simulate_classrooms",
     "simulate_region",
     "simulate_rule",
+    "stability_by_number",
     "standardised_alpha",
     "subject_covariance",
     "subject_effects",
@@ -320,6 +390,33 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from resilience.clustering import Conditions, ScaledSchools, scale_conditions
+    from resilience.clustering.bands.model import ContextBands
+    from resilience.clustering.clusters.model import ClusterModel
+    from resilience.clustering.clusters.results import ClusterResults
+    from resilience.clustering.comparison.accuracy import accuracy_of
+    from resilience.clustering.comparison.by_metric import neighbour_accuracy
+    from resilience.clustering.comparison.compare import compare_with_neighbours
+    from resilience.clustering.comparison.effects import neighbour_effects
+    from resilience.clustering.comparison.slopes import condition_slopes
+    from resilience.clustering.fits.sizes import ClusterSizes
+    from resilience.clustering.municipal.model import MunicipalClusters
+    from resilience.clustering.neighbours.geography import remoteness
+    from resilience.clustering.neighbours.model import StatisticalNeighbours
+    from resilience.clustering.neighbours.overlap import (
+        neighbour_overlap,
+        neighbour_overlap_between,
+    )
+    from resilience.clustering.profiles.municipalities import clusters_by_municipality
+    from resilience.clustering.profiles.naming import cluster_names
+    from resilience.clustering.profiles.outcomes import cluster_outcomes
+    from resilience.clustering.profiles.profile import cluster_profiles
+    from resilience.clustering.profiles.settlements import settlement_mix
+    from resilience.clustering.selection.select import select_n_clusters
+    from resilience.clustering.selection.settings import SelectionSettings
+    from resilience.clustering.stability.by_number import stability_by_number
+    from resilience.clustering.stability.compare import compare_partitions
+    from resilience.clustering.stability.stability import cluster_stability
+    from resilience.clustering.stability.years import clusters_over_years
     from resilience.columns import glossary, labelled
     from resilience.context import ContextIndex, component_weights, standardised_alpha
     from resilience.data.batches.distributed import on_cluster
@@ -375,10 +472,15 @@ if TYPE_CHECKING:
     )
     from resilience.pipeline import annual_run, list_performance, load_region
     from resilience.pipeline.multiverse import Refits, multiverse
+    from resilience.pipeline.within_groups import detect_within_groups
     from resilience.plotting import (
         plot,
+        plot_bands,
         plot_caterpillar,
+        plot_cluster_map,
+        plot_cluster_stability,
         plot_context,
+        plot_dendrogram,
         plot_diagnostics,
         plot_drift,
         plot_durations,
@@ -390,13 +492,18 @@ if TYPE_CHECKING:
         plot_joint_regions,
         plot_mark_shares,
         plot_multiverse,
+        plot_neighbour_differences,
+        plot_neighbours,
         plot_operating,
         plot_persistence,
+        plot_profiles,
         plot_quadrant,
         plot_score_histogram,
         plot_selection,
+        plot_selection_panel,
         plot_sensitivity,
         plot_share_funnel,
+        plot_silhouette,
         plot_simex,
         plot_status,
         plot_subjects,

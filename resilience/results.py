@@ -13,7 +13,7 @@ import pandas as pd
 from resilience.columns import column_names, label, labelled
 from resilience.i18n import Bilingual, check_language, has_text, text
 
-__all__ = ["Convergence", "Results", "axis_label", "format_table"]
+__all__ = ["Convergence", "Results", "axis_label", "format_table", "join_by"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +103,20 @@ def _cell(value: object, digits: int, kind: str, lang: str) -> str:
     if printed.startswith("-"):
         printed = "−" + printed[1:] if float(printed) != 0 else printed[1:]
     return printed.replace(".", ",") if lang == "ru" else printed
+
+
+def join_by(data: pd.DataFrame, own: pd.DataFrame, key: str | list[str]) -> pd.DataFrame:
+    """Return ``data`` with the columns of ``own`` added by a key that is unique there.
+
+    Rows and index stay as they are; columns of the same name are replaced.
+    """
+    keys = [key] if isinstance(key, str) else key
+    kept = [c for c in data.columns if c in keys or c not in own.columns]
+    return (
+        data[kept]
+        .merge(own, on=keys, how="left", validate="many_to_one")
+        .set_axis(data.index, axis=0)
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

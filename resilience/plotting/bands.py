@@ -63,7 +63,7 @@ def plot_bands(result: Any, *, ax: Axes | None = None, lang: str = "en") -> Axes
 
 def _draw(panel: Axes, own: pd.DataFrame, cuts: np.ndarray[Any, Any], lang: str) -> None:
     known = own[own["expected_result"].notna()]
-    x = np.arange(len(known), dtype=float)
+    x = np.arange(1, len(known) + 1, dtype=float)
     y = known["expected_result"].to_numpy(dtype=float)
     low, high = (known[c].to_numpy(dtype=float) for c in ("conf_low", "conf_high"))
     between = known["between_bands"].to_numpy(dtype=bool)
@@ -97,6 +97,6 @@ def _draw(panel: Axes, own: pd.DataFrame, cuts: np.ndarray[Any, Any], lang: str)
         zorder=4,
     )
     panel.set_ylim(edges[0], edges[-1])
-    panel.set_xlim(-1, len(known))
+    panel.set_xlim(0, len(known) + 1)
     panel.set_ylabel(axis_label("expected_result", lang), fontsize=8.5)
     write_numbers(panel, lang, axes="y")

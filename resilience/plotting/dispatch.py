@@ -7,16 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 from resilience.errors import SpecificationError
 from resilience.i18n import text
+from resilience.plotting.bands import plot_bands
 from resilience.plotting.caterpillar import plot_caterpillar
+from resilience.plotting.cluster_map import plot_cluster_map
+from resilience.plotting.cluster_stability import plot_cluster_stability
 from resilience.plotting.diagnostics import plot_diagnostics
 from resilience.plotting.growth import plot_growth
 from resilience.plotting.joint_regions import plot_joint_regions
 from resilience.plotting.multiverse import plot_multiverse
+from resilience.plotting.neighbour_differences import plot_neighbour_differences
+from resilience.plotting.neighbours import plot_neighbours
 from resilience.plotting.operating import plot_operating
 from resilience.plotting.persistence import plot_persistence
+from resilience.plotting.profiles import plot_profiles
 from resilience.plotting.selection import plot_selection
+from resilience.plotting.selection_panel import plot_selection_panel
 from resilience.plotting.sensitivity import plot_sensitivity
 from resilience.plotting.share_funnel import plot_share_funnel
+from resilience.plotting.silhouette import plot_silhouette
 from resilience.plotting.simex import plot_simex
 from resilience.plotting.status import plot_early_warning, plot_status
 from resilience.plotting.types import plot_types
@@ -51,6 +59,16 @@ _PLOTS: dict[str, Callable[..., Axes]] = {
     "JointRegionResults": plot_joint_regions,
     "PersistenceResults": plot_persistence,
     "CheckResults": plot_diagnostics,
+    "BandResults": plot_bands,
+    "GroupDetectionResults": plot_verdicts,
+    "NeighbourEffects": plot_caterpillar,
+    "NeighbourComparison": plot_neighbour_differences,
+    "NeighbourResults": plot_neighbours,
+    "MunicipalClusterResults": plot_profiles,
+    "ClustersByMunicipality": plot_cluster_map,
+    "StabilityResults": plot_cluster_stability,
+    "ClusterNumberResults": plot_selection_panel,
+    "ClusterResults": plot_silhouette,
 }
 
 
@@ -63,7 +81,10 @@ def plot(result: Any, *, ax: Axes | None = None, lang: str = "en") -> Axes:
     statuses the flow over the years, an early warning its calibration, a share funnel the funnel,
     two types of effect one over the other, SIMEX its curves, a selection the bounds, growth
     percentiles the medians of schools, joint regions their ellipses, the
-    persistence of teachers its shares, a check of a fit its panel.
+    persistence of teachers its shares, a check of a fit its panel, clusters their silhouettes, a
+    choice of their number its criteria, their stability its bars, clusters over municipalities the
+    table of shares, neighbours the strips of one school, a comparison with them its differences,
+    condition bands their borders.
 
     Parameters
     ----------

@@ -33,7 +33,9 @@ from resilience.value_added.fits.refits import RefitMethods
 CYRILLIC = re.compile("[А-Яа-яЁё]{3}")
 # Names made of the user's own: a rule's id, an intake column whose school mean was asked for, a
 # choice of a multiverse, the columns that name a pupil's several schools.
-MADE_OF_NAMES = re.compile(r"verdict_.+|.+_mean|.+_missing|choice_.+|.+ \(largest share\)")
+MADE_OF_NAMES = re.compile(
+    r"verdict_.+|.+_mean|.+_missing|choice_.+|.+ \(largest share\)|z: .+|expected: .+"
+)
 
 
 Examples = dict[str, tuple[Results, pd.DataFrame]]
@@ -264,6 +266,55 @@ def examples_of_years(region: rs.Dataset) -> Examples:
     }
 
 
+def clustering_examples(region: rs.Dataset, annual: AnnualResults) -> Examples:
+    """Return schools in groups, beside their neighbours and in bands of conditions."""
+    schools = region.schools
+    last = schools[schools["year"] == 2025].reset_index(drop=True)
+    conditions = rs.Conditions(
+        continuous=["n_pupils", "remoteness_km"], shares=["single_parent", "low_income"]
+    )
+    model = rs.ClusterModel(conditions, n_clusters=3)
+    clusters = model.fit(schools, random_state=1)
+    quick = rs.SelectionSettings(n_references=10, n_splits=5, n_resamples=10, n_init=1)
+    selection = rs.select_n_clusters(clusters.scaled, k=(2, 3), settings=quick, random_state=1)
+    near = rs.StatisticalNeighbours(conditions).fit(schools)
+    rules = rs.Criteria.preset("resilient_posterior")
+    assert annual.index is not None
+    inside = rs.detect_within_groups(
+        annual.va.school_effects,
+        annual.index.scores,
+        rules,
+        groups="is_rural",
+        schools=annual.schools,
+    )
+    towns = last[["municipality_id"]].drop_duplicates()
+    places = schools.assign(
+        municipality_id=[f"M{int(s[1:]) % 24:02d}" for s in schools["school_id"]]
+    )
+    municipal = rs.MunicipalClusters(conditions, n_clusters=2, n_resamples=50).fit(places)
+    against = rs.compare_with_neighbours(near, last, pupil_sd=0.9, regression=annual.va)
+    years = rs.clusters_over_years(model, schools, years=[2024, 2025], random_state=1)
+    return {
+        "conditions": (clusters.scaled, last),
+        "clusters": (clusters, last),
+        "number of clusters": (selection, pd.DataFrame({"k": [2, 3]})),
+        "cluster stability": (rs.cluster_stability(clusters, n_resamples=10), last),
+        "two groupings": (rs.compare_partitions(clusters, clusters), last),
+        "clusters over years": (years, schools[["school_id", "year"]]),
+        "cluster outcomes": (rs.cluster_outcomes(clusters, schools, column="mean_score"), last),
+        "clusters by municipality": (rs.clusters_by_municipality(clusters), towns),
+        "settlement mix": (rs.settlement_mix(clusters, n_redraws=5, random_state=1), last),
+        "municipal clusters": (municipal, places[["municipality_id"]].drop_duplicates()),
+        "neighbours": (near, last),
+        "neighbour overlap": (rs.neighbour_overlap(near, n_resamples=3, random_state=1), last),
+        "neighbour comparison": (against, last),
+        "neighbour effects": (rs.neighbour_effects(near, last, pupil_sd=0.9), last),
+        "neighbour accuracy": (rs.neighbour_accuracy(schools, conditions, next_year=2025), last),
+        "detection inside groups": (inside, annual.schools),
+        "condition bands": (rs.ContextBands(conditions).fit(schools, random_state=1), last),
+    }
+
+
 def risk_example() -> tuple[Results, pd.DataFrame]:
     rng = np.random.default_rng(3)
     items = pd.DataFrame(
@@ -311,6 +362,7 @@ def examples() -> dict[str, tuple[Results, pd.DataFrame]]:
             **examples_of_chance(region),
             **examples_of_integrity(region),
             **examples_of_years(region),
+            **clustering_examples(region, annual),
         }
 
 
@@ -357,6 +409,23 @@ NAMES = [
     "status against chance",
     "comparison of lists",
     "early warning",
+    "conditions",
+    "clusters",
+    "number of clusters",
+    "cluster stability",
+    "two groupings",
+    "clusters over years",
+    "cluster outcomes",
+    "clusters by municipality",
+    "settlement mix",
+    "municipal clusters",
+    "neighbours",
+    "neighbour overlap",
+    "neighbour comparison",
+    "neighbour effects",
+    "neighbour accuracy",
+    "detection inside groups",
+    "condition bands",
 ]
 
 

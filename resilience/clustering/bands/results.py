@@ -10,7 +10,7 @@ import pandas as pd
 from resilience.clustering.bands.expectation import Regression
 from resilience.clustering.conditions.scaled import Scaling
 from resilience.i18n import Bilingual
-from resilience.results import Results
+from resilience.results import Results, join_by
 from resilience.validation import check_columns
 
 __all__ = ["BandResults"]
@@ -112,5 +112,4 @@ class BandResults(Results):
         """
         check_columns(data, ["school_id"], table="schools")
         own = self.schools.drop(columns=[c for c in ("year", "stratum") if c in self.schools])
-        kept = [c for c in data.columns if c == "school_id" or c not in own.columns]
-        return data[kept].merge(own, on="school_id", how="left")
+        return join_by(data, own, "school_id")

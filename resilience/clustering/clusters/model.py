@@ -204,6 +204,7 @@ class ClusterModel(ClusterDefinition):
             found = select_n_clusters(
                 part_of(scaled, rows),
                 method=self.method,
+                covariance=self.covariance,
                 settings=settings,
                 random_state=random_state,
                 n_jobs=n_jobs,

@@ -66,7 +66,7 @@ class NeighbourAccuracy(Results):
 
     def tidy(self) -> pd.DataFrame:
         """Return `table`."""
-        return self.table
+        return self.table.copy()
 
     def glance(self) -> pd.DataFrame:
         """Return one row: schools, the best metric of neighbours, its R² and the regression's."""

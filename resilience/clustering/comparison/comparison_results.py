@@ -99,7 +99,7 @@ class NeighbourComparison(Results):
 
     def tidy(self) -> pd.DataFrame:
         """Return `table`."""
-        return self.table
+        return self.table.copy()
 
     def glance(self) -> pd.DataFrame:
         """Return one row: schools, verdicts, what chance alone would give, agreement."""

@@ -55,7 +55,7 @@ class NeighbourEffects(Results):
 
     def tidy(self) -> pd.DataFrame:
         """Return `school_effects`."""
-        return self.school_effects
+        return self.school_effects.copy()
 
     def glance(self) -> pd.DataFrame:
         """Return one row: schools with an effect and without, variance, mean reliability."""

@@ -22,7 +22,7 @@ from resilience.clustering.conditions.specification import Conditions
 from resilience.data.known_variables import known_variables
 from resilience.errors import SpecificationError, warn_weak_data
 from resilience.i18n import Bilingual, text
-from resilience.results import Results
+from resilience.results import Results, join_by
 from resilience.validation import (
     check_columns,
     check_fraction,
@@ -291,7 +291,7 @@ class ScaledSchools(Results):
         check_columns(data, ["school_id"], table="schools")
         own = pd.DataFrame(self.values, columns=[f"z: {name}" for name in self.columns])
         own.insert(0, "school_id", self.schools["school_id"])
-        return data.merge(own, on="school_id", how="left")
+        return join_by(data, own, "school_id")
 
 
 def scale_conditions(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from resilience.clustering.conditions.scaled import ScaledSchools
 from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
-from resilience.results import Results
+from resilience.results import Results, join_by
 from resilience.validation import check_columns
 
 __all__ = ["MunicipalClusterResults"]
@@ -95,7 +95,7 @@ class MunicipalClusterResults(Results):
 
     def tidy(self) -> pd.DataFrame:
         """Return `clusters`, or `neighbours` where there are none."""
-        return self.neighbours if self.n_clusters is None else self.clusters
+        return (self.neighbours if self.n_clusters is None else self.clusters).copy()
 
     def glance(self) -> pd.DataFrame:
         """Return one row: municipalities, those of one school, clusters, reason."""
@@ -120,7 +120,7 @@ class MunicipalClusterResults(Results):
         check_columns(data, ["municipality_id"], table="data")
         kept = [c for c in self.municipalities.columns if c not in data.columns]
         own = self.municipalities[["municipality_id", *kept]]
-        return data.merge(own, on="municipality_id", how="left")
+        return join_by(data, own, "municipality_id")
 
     def summary(self, lang: str = "en") -> str:
         """Return the summary with the notes at its end."""

@@ -17,7 +17,7 @@ from resilience.clustering.neighbours.metrics import MetricWeights
 from resilience.clustering.neighbours.results import NeighbourResults
 from resilience.errors import DataError
 from resilience.i18n import text
-from resilience.results import Results
+from resilience.results import Results, join_by
 from resilience.stats.clusters.partitions import Codes
 from resilience.validation import (
     check_columns,
@@ -88,8 +88,7 @@ class OverlapResults(Results):
             If the table has no school_id.
         """
         check_columns(data, ["school_id"], table="schools")
-        kept = [c for c in data.columns if c == "school_id" or c not in self.schools.columns]
-        return data[kept].merge(self.schools, on="school_id", how="left")
+        return join_by(data, self.schools, "school_id")
 
 
 def neighbour_overlap(

@@ -12,7 +12,7 @@ from resilience.clustering.neighbours.lists import Frame
 from resilience.clustering.neighbours.metrics import Metric, MetricWeights
 from resilience.errors import DataError
 from resilience.i18n import text
-from resilience.results import Results, format_table
+from resilience.results import Results, format_table, join_by
 from resilience.validation import check_columns, nearest_names
 
 __all__ = ["NeighbourResults"]
@@ -176,5 +176,4 @@ class NeighbourResults(Results):
             If the table has no school_id.
         """
         check_columns(data, ["school_id"], table="schools")
-        kept = [c for c in data.columns if c == "school_id" or c not in self.quality.columns]
-        return data[kept].merge(self.quality, on="school_id", how="left")
+        return join_by(data, self.quality, "school_id")

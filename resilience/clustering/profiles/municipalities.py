@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from resilience.clustering.profiles.labels import labels_of, names_of, scaled_of
 from resilience.errors import DataError
 from resilience.i18n import check_language, text
-from resilience.results import Results
+from resilience.results import Results, join_by
 from resilience.validation import check_choice, check_columns, shorten
 
 __all__ = ["ClustersByMunicipality", "clusters_by_municipality"]
@@ -44,7 +44,7 @@ class ClustersByMunicipality(Results):
 
     def tidy(self) -> pd.DataFrame:
         """Return `table`."""
-        return self.table
+        return self.table.copy()
 
     def wide(self, value: str = "n_schools", lang: str = "en") -> pd.DataFrame:
         """Return municipalities in rows and clusters in columns, for reading.
@@ -93,7 +93,7 @@ class ClustersByMunicipality(Results):
         check_columns(data, ["municipality_id"], table="data")
         kept = [c for c in self.municipalities.columns if c not in data.columns]
         own = self.municipalities[["municipality_id", *kept]]
-        return data.merge(own, on="municipality_id", how="left")
+        return join_by(data, own, "municipality_id")
 
 
 def clusters_by_municipality(clusters: Any) -> ClustersByMunicipality:

@@ -15,7 +15,7 @@ from resilience.columns import column as glossary_column
 from resilience.columns import column_names
 from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import Bilingual, text
-from resilience.results import Results
+from resilience.results import Results, join_by
 from resilience.stats.clusters.effect_sizes import (
     adjusted_eta_squared,
     eta_squared,
@@ -80,7 +80,7 @@ class ClusterOutcomes(Results):
 
     def tidy(self) -> pd.DataFrame:
         """Return `clusters`."""
-        return self.clusters
+        return self.clusters.copy()
 
     def glance(self) -> pd.DataFrame:
         """Return one row: schools with a result and without, mean, SD, shares between clusters."""
@@ -108,7 +108,7 @@ class ClusterOutcomes(Results):
         """
         check_columns(data, ["school_id"], table="data")
         own = self.schools.drop(columns=[c for c in ("cluster",) if c in data.columns])
-        return data.merge(own, on="school_id", how="left")
+        return join_by(data, own, "school_id")
 
     def summary(self, lang: str = "en") -> str:
         """Return the summary with the notes at its end."""

@@ -15,7 +15,7 @@ from resilience.clustering.profiles.labels import labels_of, names_of, scaled_of
 from resilience.clustering.profiles.phrases import stratum_phrase
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, text
-from resilience.results import Results
+from resilience.results import Results, join_by
 from resilience.stats.clusters.effect_sizes import group_means
 from resilience.stats.clusters.partitions import adjusted_rand, contingency
 from resilience.validation import check_columns, check_count, check_fraction, check_names
@@ -76,7 +76,7 @@ class SettlementMix(Results):
 
     def tidy(self) -> pd.DataFrame:
         """Return `table`."""
-        return self.table
+        return self.table.copy()
 
     def glance(self) -> pd.DataFrame:
         """Return one row: kinds, clusters, mixed ones, schools out of place, agreement."""
@@ -101,7 +101,7 @@ class SettlementMix(Results):
         """
         check_columns(data, ["school_id"], table="data")
         new = [c for c in ("settlement", "cluster", "out_of_place") if c not in data.columns]
-        return data.merge(self.schools[["school_id", *new]], on="school_id", how="left")
+        return join_by(data, self.schools[["school_id", *new]], "school_id")
 
     def summary(self, lang: str = "en") -> str:
         """Return the summary with the notes at its end."""

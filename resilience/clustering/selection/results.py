@@ -8,7 +8,7 @@ import pandas as pd
 
 from resilience.clustering.selection.settings import SelectionSettings
 from resilience.i18n import Bilingual
-from resilience.results import Results
+from resilience.results import Results, join_by
 from resilience.validation import check_columns
 
 __all__ = ["ClusterNumberResults"]
@@ -76,4 +76,4 @@ class ClusterNumberResults(Results):
             If the table has no column ``k``.
         """
         check_columns(data, ["k"], table="data")
-        return data.merge(self.k_table[["k", "accepted", "reason"]], on="k", how="left")
+        return join_by(data, self.k_table[["k", "accepted", "reason"]], "k")

@@ -29,6 +29,7 @@ def select_n_clusters(
     *,
     k: Sequence[int] = range(2, 9),
     method: Method = "kmeans",
+    covariance: Covariance = "full",
     year: int | None = None,
     settings: SelectionSettings | None = None,
     random_state: int | None = None,
@@ -53,6 +54,8 @@ def select_n_clusters(
         Numbers to look at, each 2 or more.
     method : {"kmeans", "ward", "gmm"}
         See `ClusterModel`.
+    covariance : {"full", "tied", "diag", "spherical"}
+        Of a mixture.
     year : int, optional
         Of the table; the latest by default.
     settings : SelectionSettings, optional
@@ -90,13 +93,14 @@ def select_n_clusters(
     if len(set(scaled.stratum)) > 1:
         found = sorted({str(s) for s in scaled.stratum})
         raise SpecificationError(text("n_clusters.strata", strata="; ".join(found)))
-    check_method(method, "full")
+    check_method(method, covariance)
     if method == "gmm" and {"nominal", "ordinal"} & set(scaled.kinds.values()):
         raise SpecificationError(text("n_clusters.mixture"))
     return select_for_rows(
         scaled.weighted[scaled.complete],
         numbers=k,
         method=method,
+        covariance=covariance,
         settings=settings,
         random_state=random_state,
         n_jobs=n_jobs,

@@ -10,7 +10,7 @@ import pandas as pd
 from resilience.clustering.clusters.results import ClusterResults
 from resilience.errors import DataError
 from resilience.i18n import text
-from resilience.results import Results
+from resilience.results import Results, join_by
 from resilience.stats.clusters.partitions import (
     Codes,
     adjusted_rand,
@@ -79,8 +79,7 @@ class PartitionComparison(Results):
             If the table has no school_id.
         """
         check_columns(data, ["school_id"], table="schools")
-        kept = [c for c in data.columns if c == "school_id" or c not in self.schools.columns]
-        return data[kept].merge(self.schools, on="school_id", how="left")
+        return join_by(data, self.schools, "school_id")
 
 
 def compare_partitions(

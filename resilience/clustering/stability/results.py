@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from resilience.results import Results
+from resilience.results import Results, join_by
 from resilience.stats.clusters.resampling import ResamplingScheme
 from resilience.validation import check_columns
 
@@ -74,5 +74,4 @@ class StabilityResults(Results):
         """
         check_columns(data, ["school_id"], table="schools")
         own = self.schools.drop(columns="stratum")
-        kept = [c for c in data.columns if c == "school_id" or c not in own.columns]
-        return data[kept].merge(own, on="school_id", how="left")
+        return join_by(data, own, "school_id")

@@ -14,7 +14,7 @@ from resilience.clustering.clusters.results import ClusterResults
 from resilience.clustering.stability.compare import compare_partitions, labels_of
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
-from resilience.results import Results
+from resilience.results import Results, join_by
 from resilience.stats.clusters.partitions import matched_labels
 from resilience.validation import (
     check_columns,
@@ -88,9 +88,7 @@ class YearlyClusters(Results):
             If the table has no school_id or year.
         """
         check_columns(data, ["school_id", "year"], table="schools")
-        own = [c for c in self.schools.columns if c not in ("school_id", "year")]
-        kept = [c for c in data.columns if c not in own]
-        return data[kept].merge(self.schools, on=["school_id", "year"], how="left")
+        return join_by(data, self.schools, ["school_id", "year"])
 
 
 def clusters_over_years(
