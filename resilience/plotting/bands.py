@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resilience.errors import SpecificationError
 from resilience.i18n import check_language, text
 from resilience.plotting.canvas import PALETTE, look, new_axes, write_numbers
+from resilience.plotting.inputs import frame_of
 from resilience.plotting.labels import shortened, stratum_words
 from resilience.results import axis_label
+from resilience.validation import check_columns, check_not_empty
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_bands"]
 
+_NEEDED = ["stratum", "expected_result", "conf_low", "conf_high", "between_bands"]
 _SHADES = ("#F2F2F2", "#E2E8EE")
 
 
@@ -36,8 +40,21 @@ def plot_bands(result: Any, *, ax: Axes | None = None, lang: str = "en") -> Axes
     -------
     Axes
         The axes drawn on; of several strata the panels are its ``child_axes``.
+
+    Raises
+    ------
+    SpecificationError
+        For anything but condition bands.
+    DataError
+        If no school has an expected result.
     """
     check_language(lang)
+    schools = frame_of(result, "schools")
+    if not isinstance(getattr(result, "cuts", None), dict):
+        raise SpecificationError(text("bands.no_bands", kind=type(result).__name__))
+    check_columns(schools, _NEEDED, table="schools")
+    schools = schools[schools["expected_result"].notna()]
+    check_not_empty(schools, table="schools")
     strata = [s for s, cuts in result.cuts.items() if len(cuts)] or list(result.cuts)
     with look():
         ax = new_axes(7.6, 1.2 + 2.9 * len(strata)) if ax is None else ax
@@ -51,7 +68,7 @@ def plot_bands(result: Any, *, ax: Axes | None = None, lang: str = "en") -> Axes
                 for k in range(len(strata))
             ]
         for panel, stratum in zip(panels, strata, strict=True):
-            own = result.schools[result.schools["stratum"] == stratum]
+            own = schools[schools["stratum"] == stratum]
             _draw(panel, own.sort_values("expected_result"), result.cuts[stratum], lang)
             if stratum:
                 words = shortened(stratum_words(stratum, lang), most=70)
@@ -62,11 +79,10 @@ def plot_bands(result: Any, *, ax: Axes | None = None, lang: str = "en") -> Axes
 
 
 def _draw(panel: Axes, own: pd.DataFrame, cuts: np.ndarray[Any, Any], lang: str) -> None:
-    known = own[own["expected_result"].notna()]
-    x = np.arange(1, len(known) + 1, dtype=float)
-    y = known["expected_result"].to_numpy(dtype=float)
-    low, high = (known[c].to_numpy(dtype=float) for c in ("conf_low", "conf_high"))
-    between = known["between_bands"].to_numpy(dtype=bool)
+    x = np.arange(1, len(own) + 1, dtype=float)
+    y = own["expected_result"].to_numpy(dtype=float)
+    low, high = (own[c].to_numpy(dtype=float) for c in ("conf_low", "conf_high"))
+    between = own["between_bands"].to_numpy(dtype=bool)
     bottom, top = float(low.min()), float(high.max())
     margin = 0.05 * (top - bottom)
     edges = [bottom - margin, *cuts, top + margin]
@@ -97,6 +113,6 @@ def _draw(panel: Axes, own: pd.DataFrame, cuts: np.ndarray[Any, Any], lang: str)
         zorder=4,
     )
     panel.set_ylim(edges[0], edges[-1])
-    panel.set_xlim(0, len(known) + 1)
+    panel.set_xlim(0, len(own) + 1)
     panel.set_ylabel(axis_label("expected_result", lang), fontsize=8.5)
     write_numbers(panel, lang, axes="y")
