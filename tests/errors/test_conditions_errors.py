@@ -142,3 +142,38 @@ def test_errors_in_a_column_must_be_known(schools: pd.DataFrame) -> None:
     conditions = rs.Conditions(continuous=["remoteness_km"], errors={"remoteness_km": "km_error"})
     with pytest.raises(rs.DataError, match=r"'km_error'.*S29"):
         rs.scale_conditions(schools, conditions)
+
+
+def test_published_whole_per_cents_make_a_whole() -> None:
+    # five parts rounded to whole per cent sum to 0.98 to 1.02; that is no mistake
+    table = pd.DataFrame(
+        {
+            "school_id": list("abcd"),
+            "n_pupils": 100,
+            **{
+                f"part_{k}": values
+                for k, values in enumerate(
+                    [
+                        [0.2, 0.1, 0.3, 0.25],
+                        [0.2, 0.3, 0.1, 0.25],
+                        [0.2, 0.2, 0.2, 0.1],
+                        [0.2, 0.2, 0.2, 0.2],
+                        [0.22, 0.18, 0.2, 0.2],
+                    ]
+                )
+            },
+        }
+    )
+    conditions = rs.Conditions(compositions={"education": [f"part_{k}" for k in range(5)]})
+    assert rs.scale_conditions(table, conditions).complete.all()
+    table.loc[1, "part_4"] = 0.30
+    with pytest.raises(rs.DataError, match=r"within 0\.025.*1\.100.*b"):
+        rs.scale_conditions(table, conditions)
+
+
+def test_one_and_one_point_zero_are_one_stratum(schools: pd.DataFrame) -> None:
+    schools["stage"] = [1, 2] * 15
+    conditions = rs.Conditions(continuous=["n_pupils"])
+    whole = rs.scale_conditions(schools, conditions, strata=["stage"])
+    floats = rs.scale_conditions(schools.astype({"stage": float}), conditions, strata=["stage"])
+    assert whole.stratum.tolist() == floats.stratum.tolist()

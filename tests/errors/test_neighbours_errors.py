@@ -95,7 +95,7 @@ def test_unknown_and_swapped_coordinates(schools: pd.DataFrame) -> None:
         remoteness(nowhere)
     swapped = schools.copy()
     swapped.loc[7, ["latitude", "longitude"]] = schools.loc[7, ["longitude", "latitude"]].to_list()
-    with pytest.raises(rs.DataError, match="S07 lie up to .* km.*swapped"):
+    with pytest.raises(rs.DataError, match=r"S07 lie up to .* km.*swapped"):
         remoteness(swapped)
 
 

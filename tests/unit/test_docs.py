@@ -67,7 +67,7 @@ def test_both_readmes_have_the_same_two_lines() -> None:
 def test_both_readmes_have_the_same_notebook_cells_and_commands() -> None:
     cells = [blocks(page, "python") for page in READMES]
     assert cells[0] == cells[1]
-    assert len(cells[0]) == 4
+    assert len(cells[0]) == 5
     commands = [
         [line.split("#")[0].split() for b in blocks(page, "") for line in b.splitlines()]
         for page in READMES

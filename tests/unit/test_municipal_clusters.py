@@ -269,7 +269,7 @@ def test_too_few_municipalities_still_have_neighbours() -> None:
     with pytest.warns(rs.WeakDataWarning):
         found = MunicipalClusters(conditions, n_resamples=50).fit(region)
     assert found.n_clusters is None
-    assert found.tidy() is found.neighbours
+    pd.testing.assert_frame_equal(found.tidy(), found.neighbours)
     assert found.neighbours["retention"].between(0, 1).all()
     with pytest.raises(SpecificationError, match="11 municipalities are too few"):
         _ = found.profiles

@@ -26,6 +26,7 @@ def test_there_are_notebooks():
         "05_criteria_multiverse.ipynb",
         "06_value_added_engine.ipynb",
         "07_value_added.ipynb",
+        "08_clustering.ipynb",
     ]
 
 

@@ -6,7 +6,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.clustering.conditions.reading import check_missing, levels_of, natural_values
+from resilience.clustering.conditions.reading import (
+    check_missing,
+    levels_of,
+    natural_values,
+    printed,
+)
 from resilience.clustering.conditions.scales import (
     CompositionScale,
     LevelScale,
@@ -44,7 +49,7 @@ def variable_scale(
     elif kind == "nominal":
         levels = levels_of(frame, variable)
     elif kind == "ordinal":
-        levels = tuple(str(level) for level in conditions.ordinal[variable])
+        levels = tuple(printed(level) for level in conditions.ordinal[variable])
     values = natural_values(frame, conditions, variable, levels)
     values[np.isnan(base)] = np.nan
     check_missing(frame, variable, values, max_missing)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from resilience.clustering.conditions.specification import Conditions
 from resilience.errors import DataError, SpecificationError
-from resilience.i18n import text
+from resilience.i18n import decimal, text
 from resilience.validation import (
     check_columns,
     check_finite,
@@ -28,6 +28,7 @@ __all__ = [
     "error_values",
     "levels_of",
     "natural_values",
+    "printed",
     "read_year",
     "strata_of",
 ]
@@ -35,7 +36,8 @@ __all__ = [
 Floats = NDArray[np.float64]
 
 TABLE = "schools"
-_SUM_SLACK = 0.01  # shares of a composition are published rounded to whole percents
+_SUM_SLACK = 0.01  # of a composition, or half a per cent a part where that is more: parts are
+_PART_SLACK = 0.005  # published in whole per cent
 _SHARE_SLACK = 1e-9
 _RARE = 2  # schools on a level, below which it describes a single school
 
@@ -75,8 +77,14 @@ def strata_of(frame: pd.DataFrame, strata: Sequence[str]) -> NDArray[np.str_]:
     """Return the label of every school's stratum, ``""`` where there are no strata."""
     if not strata:
         return np.full(len(frame), "", dtype=np.str_)
-    parts = [[f"{name}={value}" for value in frame[name]] for name in strata]
+    parts = [[f"{name}={printed(value)}" for value in frame[name]] for name in strata]
     return np.array([", ".join(own) for own in zip(*parts, strict=True)], dtype=np.str_)
+
+
+def printed(value: object) -> str:
+    """Return a level as text; 1 and 1.0 are one level."""
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value)) if isinstance(value, float) and whole else str(value)
 
 
 def levels_of(frame: pd.DataFrame, variable: str) -> tuple[str, ...]:
@@ -87,13 +95,13 @@ def levels_of(frame: pd.DataFrame, variable: str) -> tuple[str, ...]:
     DataError
         If there is one level, or a level with a single school.
     """
-    counts = frame[variable].dropna().map(str).value_counts()
+    counts = frame[variable].dropna().map(printed).value_counts()
     if len(counts) < 2:
         value = str(counts.index[0]) if len(counts) else "—"
         raise DataError(text("conditions.constant", column=repr(variable), value=value))
     rare = sorted(str(level) for level in counts.index[counts < _RARE])
     if rare:
-        owner = frame.loc[frame[variable].map(str) == rare[0], "school_id"].iloc[0]
+        owner = frame.loc[frame[variable].map(printed) == rare[0], "school_id"].iloc[0]
         raise DataError(
             text("conditions.rare_level", column=repr(variable), level=repr(rare[0]), school=owner)
         )
@@ -122,13 +130,15 @@ def natural_values(
         values = np.clip(values, 0.0, 1.0)
     if kind == "composition":
         total = values.sum(axis=1)
-        off = np.asarray(np.abs(total - 1.0) > _SUM_SLACK)
+        slack = max(_SUM_SLACK, _PART_SLACK * len(columns)) + _SHARE_SLACK
+        off = np.asarray(np.abs(total - 1.0) > slack)
         if off.any():
             raise DataError(
                 text(
                     "conditions.whole",
                     name=repr(variable),
                     n=int(off.sum()),
+                    slack=decimal(slack, 3),
                     value=f"{total[off][np.argmax(np.abs(total[off] - 1.0))]:.3f}",
                     schools=_places(frame, off),
                 )
@@ -262,12 +272,12 @@ def _check_share(frame: pd.DataFrame, name: str, values: Floats) -> None:
 def _codes(frame: pd.DataFrame, variable: str, levels: tuple[str, ...], *, ordinal: bool) -> Floats:
     series = frame[variable]
     missing = series.isna().to_numpy()
-    printed = series.map(str).to_numpy()
+    words = series.map(printed).to_numpy()
     known = {level: i for i, level in enumerate(levels)}
-    strange = [v for v, gone in zip(printed, missing, strict=True) if not gone and v not in known]
+    strange = [v for v, gone in zip(words, missing, strict=True) if not gone and v not in known]
     if strange:
         where = np.array(
-            [not gone and v not in known for v, gone in zip(printed, missing, strict=True)]
+            [not gone and v not in known for v, gone in zip(words, missing, strict=True)]
         )
         raise DataError(
             text(
@@ -278,12 +288,10 @@ def _codes(frame: pd.DataFrame, variable: str, levels: tuple[str, ...], *, ordin
                 schools=_places(frame, where),
             )
         )
-    code = np.array(
-        [np.nan if gone else known[v] for v, gone in zip(printed, missing, strict=True)]
-    )
+    code = np.array([np.nan if gone else known[v] for v, gone in zip(words, missing, strict=True)])
     if ordinal:
         if len(np.unique(code[~missing])) < 2:
-            value = str(printed[~missing][0]) if (~missing).any() else "—"
+            value = str(words[~missing][0]) if (~missing).any() else "—"
             raise DataError(text("conditions.constant", column=repr(variable), value=value))
         return np.asarray(code[:, None] + 1.0)
     dummies: Floats = np.equal(code[:, None], np.arange(len(levels))).astype(np.float64)

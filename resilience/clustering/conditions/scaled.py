@@ -48,6 +48,7 @@ CARRIED = (
     "context_index",
 )
 _COPIES = 0.9  # correlation from which two variables say the same
+_FEW = 10  # schools from which a correlation says something
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -414,10 +415,12 @@ def _warned(scaled: ScaledSchools) -> tuple[Bilingual, ...]:
     found: list[Bilingual] = []
     table, blocks = scaled.correlation.to_numpy(), scaled.blocks
     said: set[tuple[str, str]] = set()
+    several = int(scaled.complete.sum()) >= _FEW  # two schools correlate by themselves
     for i, one in enumerate(blocks):
         for j in range(i):
             pair = (blocks[j], one)
-            if one != blocks[j] and abs(table[i, j]) > _COPIES and pair not in said:
+            copied = several and one != blocks[j] and abs(table[i, j]) > _COPIES
+            if copied and pair not in said:
                 said.add(pair)
                 found.append(
                     text("conditions.copies", one=pair[0], other=one, value=f"{table[i, j]:.2f}")

@@ -182,15 +182,18 @@ class ShareScale:
     def redrawn(
         self, natural: Floats, base: Floats, error: Floats, generator: np.random.Generator
     ) -> Floats:
-        """Return shares of as many pupils drawn anew around the shrunken share.
+        """Return shares of as many pupils once more, of a true share that the data leave open.
 
-        Around the shrunken one, because a school of nine without a single case has not for that
-        reason a share known without error.
+        The true share is drawn from its beta distribution given the pupils counted, and the pupils
+        from it: a school of nine without a single case has not for that reason a share known
+        without error.
         """
-        n = np.maximum(np.rint(base), 1.0).astype(np.int64)[:, None]
+        n = np.maximum(np.rint(base), 1.0)[:, None]
         known = ~np.isnan(natural)
-        expected = np.where(known, self.shrunk(np.where(known, natural, 0.0), base), 0.0)
-        return np.where(known, generator.binomial(n, expected) / n, np.nan)
+        counted = np.where(known, natural, 0.0) * base[:, None]
+        rest = np.maximum(base[:, None] - counted, 0.0)
+        true = generator.beta(self.alpha + counted, self.beta + rest)
+        return np.where(known, generator.binomial(n.astype(np.int64), true) / n, np.nan)
 
 
 @dataclass(frozen=True, kw_only=True)
