@@ -104,11 +104,11 @@ _HOMES: dict[str, str] = {
     "Criteria": "detection",
     "detect_schools": "detection",
     "Criterion": "detection",
-    "FailureParts": "stats.share_moments",
+    "FailureParts": "stats.lists.share_moments",
     "estimate_failure_parts": "detection.simulator.estimate",
     "simulate_rule": "detection.simulator.simulate",
-    "federal_rule_probabilities": "stats.rule_chance",
-    "resilient_share": "stats.rule_chance",
+    "federal_rule_probabilities": "stats.lists.rule_chance",
+    "resilient_share": "stats.lists.rule_chance",
     "resilient_pupils": "detection.pupils",
     "multiverse": "pipeline.multiverse",
     "Refits": "pipeline.multiverse",
@@ -519,9 +519,9 @@ if TYPE_CHECKING:
     from resilience.reporting.calculation_sheet import calculation_sheet
     from resilience.results import format_table
     from resilience.stats.crossproducts import CrossProducts
+    from resilience.stats.lists.rule_chance import federal_rule_probabilities, resilient_share
+    from resilience.stats.lists.share_moments import FailureParts
     from resilience.stats.rubin import pool_estimates
-    from resilience.stats.rule_chance import federal_rule_probabilities, resilient_share
-    from resilience.stats.share_moments import FailureParts
     from resilience.value_added import (
         Cohort,
         CohortPrior,

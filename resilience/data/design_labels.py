@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.stats.accumulator_cells import Pairs
 from resilience.stats.crossproducts import LevelProducts
+from resilience.stats.products.accumulator_cells import Pairs
 
 __all__ = ["CellTable", "LabelCoder", "fingerprints"]
 

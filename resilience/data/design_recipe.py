@@ -25,8 +25,8 @@ from resilience.data.design_labels import LabelCoder, fingerprints
 from resilience.data.identifiers import torn_unit
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, text
-from resilience.stats.accumulator import Accumulator, common_units, merge_products
 from resilience.stats.crossproducts import ONES, CrossProducts
+from resilience.stats.strata.accumulator import Accumulator, common_units, merge_products
 from resilience.validation import check_numeric, shorten
 
 if TYPE_CHECKING:

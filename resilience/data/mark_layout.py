@@ -14,9 +14,9 @@ from resilience.data.design import FormulaColumns, learn_columns
 from resilience.data.mark_cells import MarkCells
 from resilience.errors import SpecificationError
 from resilience.i18n import text
+from resilience.stats.marks.ordinal_cells import mark_information, shared_covariance
+from resilience.stats.marks.ordinal_data import ABOVE, BELOW, OrdinalData, RandomParts
 from resilience.stats.mixed import dependent_columns
-from resilience.stats.ordinal_cells import mark_information, shared_covariance
-from resilience.stats.ordinal_data import ABOVE, BELOW, OrdinalData, RandomParts
 
 __all__ = ["Layout", "lay_out", "names_of", "separable_parts"]
 

@@ -13,7 +13,7 @@ from resilience.detection.verdicts.tables import gather
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, check_language, text
 from resilience.results import Results, format_table
-from resilience.stats.share_funnel import ShareFunnel, share_funnel_of
+from resilience.stats.lists.share_funnel import ShareFunnel, share_funnel_of
 from resilience.validation import check_columns, nearest_names, shorten
 
 __all__ = ["ShareFunnelResults", "share_funnel"]

@@ -10,7 +10,7 @@ import pandas as pd
 from resilience.detection.pupil_definitions import LEVEL, PupilDefinition
 from resilience.errors import DataError
 from resilience.i18n import text
-from resilience.stats.percentiles import percentiles
+from resilience.stats.verdicts.percentiles import percentiles
 
 __all__ = ["classified", "pupil_units", "score_standards", "year_cuts"]
 

@@ -20,9 +20,9 @@ from resilience.detection.pupil_results import ResilientPupilsResults
 from resilience.detection.rules.criteria import Criteria
 from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import Bilingual, text
-from resilience.stats.decisions import LossRule
+from resilience.stats.lists.rule_chance import resilient_share
 from resilience.stats.proportions import BetaPrior, fit_beta_prior, wilson_interval
-from resilience.stats.rule_chance import resilient_share
+from resilience.stats.verdicts.decisions import LossRule
 from resilience.validation import (
     check_columns,
     check_finite,

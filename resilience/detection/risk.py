@@ -14,7 +14,7 @@ from resilience.detection.risk_factors import RiskFactor, RiskItem
 from resilience.detection.risk_results import KEY, ROUNDING, RiskProfileResults, at_or_above
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, text
-from resilience.stats.percentiles import percentiles
+from resilience.stats.verdicts.percentiles import percentiles
 from resilience.validation import (
     check_columns,
     check_finite,

@@ -18,7 +18,7 @@ from resilience.detection.robustness_lists import (
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, check_language, text
 from resilience.results import Results, format_table
-from resilience.stats.attribution import (
+from resilience.stats.lists.attribution import (
     MOST_FACTORS,
     MOST_SPECIFICATIONS,
     attribute,

@@ -20,7 +20,7 @@ from resilience.plotting.inputs import (
 )
 from resilience.plotting.labels import place_labels, shortened
 from resilience.results import axis_label
-from resilience.stats.weighted_line import weighted_line
+from resilience.stats.verdicts.weighted_line import weighted_line
 from resilience.validation import check_columns
 
 if TYPE_CHECKING:

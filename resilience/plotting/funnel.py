@@ -18,7 +18,7 @@ from resilience.plotting.canvas import GREY, PALETTE, look, new_axes, printed, w
 from resilience.plotting.inputs import effects_of
 from resilience.plotting.labels import place_labels, shortened
 from resilience.results import axis_label
-from resilience.stats.funnel import (
+from resilience.stats.lists.funnel import (
     Funnel,
     funnel,
     pooled_residuals,

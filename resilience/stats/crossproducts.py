@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from resilience.errors import SpecificationError
 from resilience.i18n import text
-from resilience.stats.product_levels import (
+from resilience.stats.products.product_levels import (
     ONES,
     GroupBlocks,
     LevelProducts,
@@ -29,7 +29,7 @@ from resilience.stats.product_levels import (
     merge_level,
     reparent,
 )
-from resilience.stats.product_subsets import chosen_groups, outer_blocks, subset_groups
+from resilience.stats.products.product_subsets import chosen_groups, outer_blocks, subset_groups
 from resilience.validation import check_instance
 
 __all__ = ["ONES", "CrossProducts", "GroupBlocks", "LevelProducts"]

@@ -16,11 +16,11 @@ from scipy import linalg
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
 from resilience.results import Convergence
-from resilience.stats.covariance_unstructured import Covariance, lower_factor
 from resilience.stats.crossproducts import CrossProducts
-from resilience.stats.elimination import GroupSolves, SharedPart, shared_parts, solve_groups
-from resilience.stats.identification import LevelSize, refuse_flat, refuse_still_outcome
-from resilience.stats.profile import (
+from resilience.stats.engine.covariance_unstructured import Covariance, lower_factor
+from resilience.stats.engine.elimination import GroupSolves, SharedPart, shared_parts, solve_groups
+from resilience.stats.engine.identification import LevelSize, refuse_flat, refuse_still_outcome
+from resilience.stats.engine.profile import (
     Method,
     Problem,
     Profile,
@@ -32,7 +32,7 @@ from resilience.stats.profile import (
     to_own_units,
     working_units,
 )
-from resilience.stats.search import searched
+from resilience.stats.engine.search import searched
 
 __all__ = [
     "LevelEffects",
@@ -162,7 +162,7 @@ def fit_mixed(
         Criterion.
     covariance : dict, optional
         Per level ``"unstructured"`` (default), ``"diagonal"``, ``"identity"``,
-        ``"compound_symmetry"`` or ``"ar1"`` (see `resilience.stats.covariance`).
+        ``"compound_symmetry"`` or ``"ar1"`` (see `resilience.stats.engine.covariance`).
 
     Returns
     -------

@@ -28,7 +28,7 @@ from scipy import interpolate, special
 
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
-from resilience.stats.prediction_errors import EffectErrors
+from resilience.stats.prediction.prediction_errors import EffectErrors
 
 __all__ = [
     "BANDS",

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from resilience.stats.prediction_errors import EffectErrors
+    from resilience.stats.prediction.prediction_errors import EffectErrors
     from resilience.value_added.definitions.question import Question
     from resilience.value_added.definitions.specification import Intake, Structure
     from resilience.value_added.effects.effects_results import EffectsResults
@@ -49,7 +49,7 @@ __all__ = [
 _HOMES: dict[str, str] = {
     "Cohort": "marks.ordinal",
     "CohortPrior": "means.cohort_prior",
-    "EffectErrors": "..stats.prediction_errors",
+    "EffectErrors": "..stats.prediction.prediction_errors",
     "EffectsResults": "effects.effects_results",
     "Intake": "definitions.specification",
     "MarkParts": "marks.ordinal",

@@ -27,8 +27,8 @@ import pandas as pd
 import scipy
 from threadpoolctl import threadpool_limits
 
-from resilience.stats.crossed_fit import fit_crossed
-from resilience.stats.crossed_products import CrossedFactor, CrossedProducts
+from resilience.stats.crossed.crossed_fit import fit_crossed
+from resilience.stats.crossed.crossed_products import CrossedFactor, CrossedProducts
 from resilience.value_added.model import ValueAddedModel
 
 LINE = "{:<22} {:>8} {:>8} {:>8} {:>9} {:>8} {:>7} {:>9} {:>8} {:>11}"

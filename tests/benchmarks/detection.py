@@ -52,7 +52,7 @@ from resilience.data.simulation import simulate_region
 from resilience.detection import detect_schools
 from resilience.errors import WeakDataWarning
 from resilience.pipeline import annual_run, list_performance
-from resilience.stats.decisions import LossRule, joint_posterior
+from resilience.stats.verdicts.decisions import LossRule, joint_posterior
 from resilience.value_added import SchoolLevelModel
 
 RELIABILITIES, SLOPES = (0.6, 0.8, 0.9), (0.2, 0.3, 0.4)

@@ -21,7 +21,7 @@ import pandas as pd
 from resilience.data.simulation import simulate_region
 from resilience.errors import WeakDataWarning
 from resilience.pipeline import annual_run, dataset_config
-from resilience.stats.decisions import joint_posterior
+from resilience.stats.verdicts.decisions import joint_posterior
 
 RULE = "resilient_posterior"
 THRESHOLD = 0.8

@@ -19,7 +19,7 @@ import resilience as rs
 from resilience.detection.history.early_warning import early_warning
 from resilience.detection.history.status import list_status
 from resilience.detection.rules.criteria import Criteria
-from resilience.stats.calibration import brier_score, calibration_line
+from resilience.stats.lists.calibration import brier_score, calibration_line
 
 METHODS = ("model", "challenger", "last_share", "same_list", "base_rate")
 

@@ -19,7 +19,11 @@ from resilience.data.simulation import simulate_region
 from resilience.detection.integrity.adjacent import adjacent_scores
 from resilience.detection.integrity.borders import mark_borders
 from resilience.detection.integrity.markers import integrity_markers
-from resilience.stats.adjacent_scores import PooledWindows, unusual_pooled, window_correlation
+from resilience.stats.integrity.adjacent_scores import (
+    PooledWindows,
+    unusual_pooled,
+    window_correlation,
+)
 
 N_SCHOOLS, MEAN_PUPILS, LEVEL, MOVED = 177, 80, 0.10, 0.6
 BORDERS = pd.DataFrame(

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from resilience.data.simulation.classrooms import Classrooms, simulate_classrooms
-from resilience.stats.persistence import PersistenceFit, fit_persistence
-from resilience.stats.persistence_products import Panel, persistence_products
+from resilience.stats.persistence.persistence import PersistenceFit, fit_persistence
+from resilience.stats.persistence.persistence_products import Panel, persistence_products
 
 
 def panel_of(made: Classrooms) -> Panel:

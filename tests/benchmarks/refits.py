@@ -16,12 +16,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from resilience.stats.crossproducts import CrossProducts
-from resilience.stats.leave_one_out import leave_one_out
-from resilience.stats.likelihood_intervals import profile_intervals
+from resilience.stats.engine.likelihood_intervals import profile_intervals
 from resilience.stats.mixed import fit_mixed
-from resilience.stats.natural_criteria import natural_criterion
-from resilience.stats.refits import cluster_refits, parametric_refits
-from resilience.stats.simulated_products import outcome_draws
+from resilience.stats.refits.leave_one_out import leave_one_out
+from resilience.stats.refits.natural_criteria import natural_criterion
+from resilience.stats.refits.refits import cluster_refits, parametric_refits
+from resilience.stats.refits.simulated_products import outcome_draws
 
 GOALS = {"small": 10.0, "large": 120.0}  # seconds of 500 parametric refits
 

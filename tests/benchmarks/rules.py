@@ -20,7 +20,7 @@ import pandas as pd
 import resilience as rs
 from resilience.detection.simulator.estimate import failure_moments
 from resilience.detection.simulator.simulate import simulate_rule
-from resilience.stats.share_moments import FailureParts
+from resilience.stats.lists.share_moments import FailureParts
 
 RULES = [
     "low_results_2025_or",

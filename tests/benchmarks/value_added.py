@@ -195,8 +195,8 @@ def peak_gigabytes() -> float:
 def arrays_of(case: Case, data: pd.DataFrame) -> Callable[[], Any]:
     """Return the engine's work on arrays: codes, cross-products, optimisation."""
     import resilience as rs
-    from resilience.stats.crossed_fit import fit_crossed
-    from resilience.stats.crossed_products import CrossedFactor, CrossedProducts
+    from resilience.stats.crossed.crossed_fit import fit_crossed
+    from resilience.stats.crossed.crossed_products import CrossedFactor, CrossedProducts
     from resilience.stats.mixed import fit_mixed
 
     if case.kind == "crossed":

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from resilience.errors import DataError, SpecificationError
-from resilience.stats.crossed_fit import fit_crossed
-from resilience.stats.crossed_products import CrossedFactor, CrossedProducts
-from resilience.stats.crossed_sparse import check_memory
-from resilience.stats.prediction_errors import EffectErrors
+from resilience.stats.crossed.crossed_fit import fit_crossed
+from resilience.stats.crossed.crossed_products import CrossedFactor, CrossedProducts
+from resilience.stats.crossed.crossed_sparse import check_memory
+from resilience.stats.prediction.prediction_errors import EffectErrors
 from resilience.value_added.definitions.membership import Membership
 from resilience.value_added.definitions.specification import Intake, Structure
 from resilience.value_added.model import ValueAddedModel

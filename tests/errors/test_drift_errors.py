@@ -9,7 +9,7 @@ import pytest
 import resilience as rs
 from resilience.data.design import design_from_frame
 from resilience.errors import DataError, SpecificationError
-from resilience.stats.covariance import covariance_structure
+from resilience.stats.engine.covariance import covariance_structure
 from resilience.value_added.intake.preparation import Prepared
 
 # the small tables here are weak in other ways too; what is refused is looked at

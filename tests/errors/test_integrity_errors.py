@@ -15,9 +15,9 @@ from resilience.detection.integrity.regional import municipal_shares, regional_m
 from resilience.detection.integrity.round_shares import round_shares
 from resilience.detection.integrity.thresholds import IntegrityThresholds
 from resilience.errors import DataError, SpecificationError
-from resilience.stats.adjacent_reference import cross_fitted_shares, smooth_shares
-from resilience.stats.adjacent_scores import pool_windows
-from resilience.stats.mark_agreement import rank_correlation
+from resilience.stats.integrity.adjacent_reference import cross_fitted_shares, smooth_shares
+from resilience.stats.integrity.adjacent_scores import pool_windows
+from resilience.stats.marks.mark_agreement import rank_correlation
 
 BORDERS = pd.DataFrame(
     {

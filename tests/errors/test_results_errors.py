@@ -86,7 +86,7 @@ def test_too_many_crossed_effects(frame, monkeypatch):
         warnings.simplefilter("ignore", rs.WeakDataWarning)
         model = rs.ValueAddedModel("score ~ ses", crossed=["primary_id", "school_id"])
         result = model.fit(frame)
-    monkeypatch.setattr("resilience.stats.row_errors._LARGEST", 10)
+    monkeypatch.setattr("resilience.stats.prediction.row_errors._LARGEST", 10)
     with pytest.raises(rs.SpecificationError, match=r"23 crossed effects.*10"):
         result.predict(frame, effects="schools", interval=0.9)
     assert len(result.predict(frame, effects="schools")) == len(frame)

@@ -198,7 +198,7 @@ def test_a_table_that_is_none(data):
 
 
 def test_strata_beyond_memory_say_how_much(monkeypatch, data):
-    monkeypatch.setattr("resilience.stats.strata._LARGEST", 1e-6)
+    monkeypatch.setattr("resilience.stats.strata.strata._LARGEST", 1e-6)
     with pytest.raises(SpecificationError, match=r"the first 1 pairs .* more than 1e-06 GB"):
         fit(data)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from resilience.stats.adjacent_power import power_of_pupils
-from resilience.stats.adjacent_scores import pool_windows
+from resilience.stats.integrity.adjacent_power import power_of_pupils
+from resilience.stats.integrity.adjacent_scores import pool_windows
 
 # methods/detection.md section 13: 14 % of pupils in the window, q = .5, level .01
 POWER = {

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import resilience as rs
-from resilience.stats.likelihood_intervals import profile_intervals
-from resilience.stats.natural_criteria import natural_criterion
+from resilience.stats.engine.likelihood_intervals import profile_intervals
+from resilience.stats.refits.natural_criteria import natural_criterion
 
 LME4 = Path(__file__).parent / "lme4" / "profile.csv"
 NAMES = {

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from scipy import optimize, special, stats
 
-from resilience.stats.ordinal_data import ABOVE, BELOW, OrdinalData, RandomParts
-from resilience.stats.ordinal_system import Point, Scales
+from resilience.stats.marks.ordinal_data import ABOVE, BELOW, OrdinalData, RandomParts
+from resilience.stats.marks.ordinal_system import Point, Scales
 
 SCALES = {"school": 0.5, "year": 0.3, "procedure": 0.35, "cell": 0.25, "spread": 0.2}
 

@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 from scipy import optimize, special
 
-from resilience.stats.ordinal_data import OrdinalData, RandomParts
-from resilience.stats.ordinal_system import Point
+from resilience.stats.marks.ordinal_data import OrdinalData, RandomParts
+from resilience.stats.marks.ordinal_system import Point
 
 CUTS = {4: np.array([-1.2, 0.1, 1.1]), 2: np.array([-1.2])}
 

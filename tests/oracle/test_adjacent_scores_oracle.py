@@ -9,14 +9,14 @@ import pytest
 import statsmodels.api as sm
 from scipy import stats
 
-from resilience.stats.adjacent_power import moved_share, power_of_windows, windows_needed
-from resilience.stats.adjacent_reference import (
+from resilience.stats.integrity.adjacent_power import moved_share, power_of_windows, windows_needed
+from resilience.stats.integrity.adjacent_reference import (
     cross_fitted_shares,
     generalised_fit,
     school_folds,
     smooth_shares,
 )
-from resilience.stats.adjacent_scores import (
+from resilience.stats.integrity.adjacent_scores import (
     PooledWindows,
     pool_windows,
     pooled_null,

@@ -7,17 +7,17 @@ import itertools
 import numpy as np
 import pytest
 
-from resilience.stats.covariance import covariance_structure
 from resilience.stats.crossproducts import CrossProducts
-from resilience.stats.mixed import fit_mixed
-from resilience.stats.profile import (
+from resilience.stats.engine.covariance import covariance_structure
+from resilience.stats.engine.profile import (
     Problem,
     criterion_in_own_units,
     evaluate,
     level_structures,
     working_units,
 )
-from resilience.stats.search import optimise
+from resilience.stats.engine.search import optimise
+from resilience.stats.mixed import fit_mixed
 
 # Both sides are double precision with matrices of a few hundred rows: 1e-8 relative leaves three
 # digits of room above rounding.

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from resilience.stats import crossed_sparse, crossed_system
-from resilience.stats.crossed_fit import crossed_criterion, crossed_problem, fit_crossed
-from resilience.stats.crossed_products import CrossedFactor, CrossedProducts
-from resilience.stats.crossed_sparse import SparseSystem
+from resilience.stats.crossed import crossed_sparse, crossed_system
+from resilience.stats.crossed.crossed_fit import crossed_criterion, crossed_problem, fit_crossed
+from resilience.stats.crossed.crossed_products import CrossedFactor, CrossedProducts
+from resilience.stats.crossed.crossed_sparse import SparseSystem
 from resilience.stats.crossproducts import CrossProducts
+from resilience.stats.engine.search import optimise
 from resilience.stats.mixed import fit_mixed
-from resilience.stats.prediction_errors import EffectErrors
-from resilience.stats.search import optimise
+from resilience.stats.prediction.prediction_errors import EffectErrors
 
 # Dense inverses of 260 rows lose about six of sixteen digits; the specification asks for 1e-8.
 TIGHT = {"rtol": 1e-8, "atol": 1e-10}

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from resilience.stats.crossproducts import CrossProducts
-from resilience.stats.elimination import eliminate
-from resilience.stats.elimination_adjoint import elimination_adjoint, product_sensitivities
+from resilience.stats.engine.elimination import eliminate
+from resilience.stats.engine.elimination_adjoint import elimination_adjoint, product_sensitivities
+from resilience.stats.engine.profile import Problem, evaluate, level_structures
 from resilience.stats.mixed import fit_mixed
-from resilience.stats.profile import Problem, evaluate, level_structures
 
 # A central difference with steps of 1e-5 of values of order 10 to 1,000 keeps about six digits of a
 # derivative: truncation 1e-10, rounding 1e-16 × 1e3 / 1e-5 = 1e-8, relative to slopes of order 1.

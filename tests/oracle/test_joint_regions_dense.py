@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 import resilience as rs
-from resilience.stats.ellipses import ellipses, quadrant_probabilities
+from resilience.stats.prediction.ellipses import ellipses, quadrant_probabilities
 from resilience.value_added.joint.regions import QUADRANTS, joint_regions
 
 # few schools and years: what lasts is hardly told apart, which does not matter to the algebra

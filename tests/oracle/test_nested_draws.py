@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from resilience.stats.nested_draws import (
+from resilience.stats.refits.nested_draws import (
     NestedUnits,
     State,
     _reduce,

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
-from resilience.stats.ordinal_cells import (
+from resilience.stats.marks.ordinal_cells import (
     FAR,
     cell_terms,
     cell_values,

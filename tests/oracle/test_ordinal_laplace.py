@@ -16,12 +16,12 @@ from ordinal_dense import (
 )
 from scipy import optimize
 
-from resilience.stats import ordinal_criterion as module
-from resilience.stats import ordinal_data
-from resilience.stats.ordinal import fit_ordinal
-from resilience.stats.ordinal_criterion import ordinal_criterion, posterior_spread
-from resilience.stats.ordinal_data import OrdinalData, RandomParts
-from resilience.stats.ordinal_system import Scales
+from resilience.stats.marks import ordinal_criterion as module
+from resilience.stats.marks import ordinal_data
+from resilience.stats.marks.ordinal import fit_ordinal
+from resilience.stats.marks.ordinal_criterion import ordinal_criterion, posterior_spread
+from resilience.stats.marks.ordinal_data import OrdinalData, RandomParts
+from resilience.stats.marks.ordinal_system import Scales
 
 # The mode is found to a Newton decrement of 1e-10 a root of cells; half its log-determinant moves
 # by some 1e-6 of the criterion's units over that distance, 1e-8 of its value and up to 2e-7 where

@@ -30,8 +30,8 @@ import pytest
 from ordinal_quadrature import by_quadrature, draw, line_integrals, log_cell, true_start
 from scipy import integrate, optimize, special, stats
 
-from resilience.stats.ordinal_criterion import ordinal_criterion
-from resilience.stats.ordinal_system import Scales
+from resilience.stats.marks.ordinal_criterion import ordinal_criterion
+from resilience.stats.marks.ordinal_system import Scales
 
 SCHOOL, PART = 0.3, 0.2
 

@@ -10,9 +10,12 @@ import pytest
 from scipy.optimize import minimize
 
 from resilience.data.simulation.classrooms import simulate_classrooms
-from resilience.stats.persistence import fit_persistence
-from resilience.stats.persistence_criterion import criterion_and_gradient, parameter_layout
-from resilience.stats.persistence_products import Panel, persistence_products
+from resilience.stats.persistence.persistence import fit_persistence
+from resilience.stats.persistence.persistence_criterion import (
+    criterion_and_gradient,
+    parameter_layout,
+)
+from resilience.stats.persistence.persistence_products import Panel, persistence_products
 from resilience.value_added import ValueAddedModel
 
 N_PUPILS, N_YEARS, PER_YEAR = 40, 3, 4

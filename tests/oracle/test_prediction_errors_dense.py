@@ -13,8 +13,8 @@ import pytest
 import resilience as rs
 from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.mixed import fit_mixed
-from resilience.stats.prediction_errors import EffectErrors
-from resilience.stats.states import YearTarget, next_year_posterior, target_posteriors
+from resilience.stats.prediction.prediction_errors import EffectErrors
+from resilience.stats.prediction.states import YearTarget, next_year_posterior, target_posteriors
 
 # Both sides are double precision; dense inverses of some hundred equations lose four digits.
 TIGHT = {"rtol": 1e-8, "atol": 1e-12}

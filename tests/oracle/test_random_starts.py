@@ -12,11 +12,13 @@ import pytest
 from scipy import optimize
 from threadpoolctl import threadpool_limits
 
-from resilience.stats import crossed_fit, mixed, strata_fit
-from resilience.stats.crossed_products import CrossedFactor, CrossedProducts
+from resilience.stats import mixed
+from resilience.stats.crossed import crossed_fit
+from resilience.stats.crossed.crossed_products import CrossedFactor, CrossedProducts
 from resilience.stats.crossproducts import CrossProducts
-from resilience.stats.search import optimise
-from resilience.stats.strata import StrataProducts
+from resilience.stats.engine.search import optimise
+from resilience.stats.strata import strata_fit
+from resilience.stats.strata.strata import StrataProducts
 
 N_STARTS = 20
 RELATIVE = 1e-7

@@ -11,10 +11,10 @@ from joblib import parallel_config
 
 from resilience.errors import SpecificationError
 from resilience.stats.crossproducts import CrossProducts
-from resilience.stats.leave_one_out import cook_distance, leave_one_out
 from resilience.stats.mixed import fit_mixed
-from resilience.stats.refits import cluster_refits, components, parametric_refits, refit_plan
-from resilience.stats.simulated_products import outcome_draws
+from resilience.stats.refits.leave_one_out import cook_distance, leave_one_out
+from resilience.stats.refits.refits import cluster_refits, components, parametric_refits, refit_plan
+from resilience.stats.refits.simulated_products import outcome_draws
 
 COLUMNS = ["a", "b", "c", "y"]
 UNITS = {"centre": np.array([2.0, 2.0, 1.0, 3.0]), "scale": np.array([1.0, 2.0, 1.0, 0.5])}

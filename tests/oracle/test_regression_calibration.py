@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from resilience.stats.regression_calibration import Moments, calibrate, level_moments
+from resilience.stats.gaps.regression_calibration import Moments, calibrate, level_moments
 
 # Dense matrices of some 60 rows in double precision; a column constant within schools is given
 # 1e-8 of its variance within, which moves a school of one pupil by a few 1e-9.

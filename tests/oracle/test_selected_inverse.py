@@ -8,11 +8,11 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from resilience.errors import SpecificationError
-from resilience.stats import crossed_sparse
-from resilience.stats.crossed_fit import crossed_criterion, fit_crossed
-from resilience.stats.crossed_products import CrossedFactor, CrossedProducts
-from resilience.stats.crossed_sparse import SparseSystem, chosen_system
-from resilience.stats.selected_inverse import SymmetricFactor, selected_inverse
+from resilience.stats.crossed import crossed_sparse
+from resilience.stats.crossed.crossed_fit import crossed_criterion, fit_crossed
+from resilience.stats.crossed.crossed_products import CrossedFactor, CrossedProducts
+from resilience.stats.crossed.crossed_sparse import SparseSystem, chosen_system
+from resilience.stats.engine.selected_inverse import SymmetricFactor, selected_inverse
 
 
 @pytest.fixture(autouse=True)

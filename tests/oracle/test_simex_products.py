@@ -10,8 +10,8 @@ import pytest
 
 import resilience as rs
 from resilience.data.design import design_from_frame
-from resilience.stats.latent_cells import cell_variances
 from resilience.stats.mixed import fit_mixed
+from resilience.stats.strata.latent_cells import cell_variances
 from resilience.value_added.prior_error.contaminated import contaminated, prepared_twice
 from resilience.value_added.prior_error.simulation import simulate_errors
 

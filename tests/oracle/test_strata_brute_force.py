@@ -10,8 +10,8 @@ from threadpoolctl import threadpool_limits
 
 from resilience.errors import DataError, SpecificationError
 from resilience.stats.mixed import fit_mixed, mixed_criterion
-from resilience.stats.strata import StrataProducts
-from resilience.stats.strata_fit import ResidualCovariance, fit_strata, strata_problem
+from resilience.stats.strata.strata import StrataProducts
+from resilience.stats.strata.strata_fit import ResidualCovariance, fit_strata, strata_problem
 
 # Both sides are double precision with matrices of a few hundred rows: 1e-8 relative leaves three
 # digits of room above rounding.

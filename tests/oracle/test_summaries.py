@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from resilience.stats.summary_data import (
+from resilience.stats.means.summary_data import (
     Component,
     Outer,
     SharedPupils,
     SummaryData,
     Variances,
 )
-from resilience.stats.summary_fit import Target, fit_summaries, summary_criterion
-from resilience.stats.summary_search import Search, layout_of
+from resilience.stats.means.summary_fit import Target, fit_summaries, summary_criterion
+from resilience.stats.means.summary_search import Search, layout_of
 
 # Both sides are double precision on a hundred rows: 1e-8 leaves four digits above rounding.
 RELATIVE = 1e-8

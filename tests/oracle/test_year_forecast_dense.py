@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import norm
 
 import resilience as rs
-from resilience.stats.left_out_years import left_out_years
+from resilience.stats.prediction.left_out_years import left_out_years
 
 # small regions: singular fits would do as well, only the predictions are looked at
 pytestmark = pytest.mark.filterwarnings("ignore::resilience.errors.WeakDataWarning")

@@ -20,7 +20,7 @@ from scipy import special
 
 from resilience.detection import Criteria, detect_schools
 from resilience.errors import WeakDataWarning
-from resilience.stats.decisions import LossRule, joint_posterior
+from resilience.stats.verdicts.decisions import LossRule, joint_posterior
 from resilience.value_added import SchoolLevelModel
 
 N_SCHOOLS, N_YEARS = 177, 3

@@ -10,7 +10,11 @@ from scipy import stats
 from resilience.data.catalogue import load_dataset
 from resilience.detection.integrity.adjacent import adjacent_scores
 from resilience.detection.integrity.borders import mark_borders
-from resilience.stats.adjacent_scores import PooledWindows, unusual_pooled, window_correlation
+from resilience.stats.integrity.adjacent_scores import (
+    PooledWindows,
+    unusual_pooled,
+    window_correlation,
+)
 
 N_SCHOOLS = 177
 MEAN_PUPILS = 80

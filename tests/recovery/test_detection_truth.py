@@ -20,7 +20,7 @@ from detection_study import (
     study,
 )
 
-from resilience.stats.decisions import LossRule
+from resilience.stats.verdicts.decisions import LossRule
 
 REGIONS = 20
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from resilience.stats.crossproducts import CrossProducts
-from resilience.stats.likelihood_intervals import profile_intervals
+from resilience.stats.engine.likelihood_intervals import profile_intervals
 from resilience.stats.mixed import fit_mixed
-from resilience.stats.natural_criteria import natural_criterion
-from resilience.stats.refits import parametric_refits
+from resilience.stats.refits.natural_criteria import natural_criterion
+from resilience.stats.refits.refits import parametric_refits
 
 TRUE = 0.4
 

@@ -8,23 +8,23 @@ import statsmodels.api as sm
 from scipy import optimize, special, stats
 
 from resilience.errors import DataError, SpecificationError
-from resilience.stats.list_null_band import (
+from resilience.stats.lists.list_null_band import (
     draw_list,
     draw_next_list,
     null_band,
     poisson_binomial,
     two_sided_mid_p,
 )
-from resilience.stats.list_null_chain import (
+from resilience.stats.lists.list_null_chain import (
     corrected_chain,
     hidden_chain,
     list_persistence,
     listed_by,
     observed_chain,
 )
-from resilience.stats.list_null_hazard import fit_hazard, hazard_table
-from resilience.stats.list_null_panel import PanelPersistence, fit_persistence, true_chain
-from resilience.stats.list_null_shares import fit_share_persistence, share_exit_probability
+from resilience.stats.lists.list_null_hazard import fit_hazard, hazard_table
+from resilience.stats.lists.list_null_panel import PanelPersistence, fit_persistence, true_chain
+from resilience.stats.lists.list_null_shares import fit_share_persistence, share_exit_probability
 from resilience.stats.proportions import BetaPrior
 from resilience.stats.regression_to_mean import Selection, list_null, null_hazard
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import resilience as rs
-from resilience.stats.simex import MULTIPLIERS, quadratic_curves
+from resilience.stats.refits.simex import MULTIPLIERS, quadratic_curves
 from resilience.value_added.prior_error.simex import simex
 
 Z90 = 1.6448536269514722

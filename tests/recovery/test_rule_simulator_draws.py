@@ -9,8 +9,8 @@ from resilience.detection.simulator.draws import draw_block
 from resilience.detection.simulator.layout import read_layout
 from resilience.detection.simulator.shares import true_shares
 from resilience.detection.simulator.simulate import simulate_rule
-from resilience.stats.rule_chance import federal_rule_probabilities
-from resilience.stats.share_moments import FailureParts, tetrachoric_parts
+from resilience.stats.lists.rule_chance import federal_rule_probabilities
+from resilience.stats.lists.share_moments import FailureParts, tetrachoric_parts
 
 RULES = [rs.Criteria.preset(f"low_results_2025_{c}") for c in ("and", "or")]
 # Ten procedures of one grade: the same pupils sit all of them.

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import ndtr, ndtri
 
 import resilience as rs
-from resilience.stats.share_moments import FailureParts, tetrachoric_parts
+from resilience.stats.lists.share_moments import FailureParts, tetrachoric_parts
 
 SCHOOL, RATE = 0.16, 0.2
 PARTS = FailureParts(school_year=0.0625, school_procedure=0.04, cell=0.0225)

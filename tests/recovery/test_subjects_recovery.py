@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from resilience.stats.search import Search
-from resilience.stats.strata import StrataProducts
-from resilience.stats.strata_fit import StrataFit, fit_strata, strata_problem
+from resilience.stats.engine.search import Search
+from resilience.stats.strata.strata import StrataProducts
+from resilience.stats.strata.strata_fit import StrataFit, fit_strata, strata_problem
 
 OMEGA = np.array([[0.20, 0.10], [0.10, 0.15]])
 SIGMA = np.array([[0.80, 0.40], [0.40, 0.60]])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from resilience.errors import DataError, SpecificationError
-from resilience.stats.attribution import attribute, factor_pairs, jaccard, list_shares
+from resilience.stats.lists.attribution import attribute, factor_pairs, jaccard, list_shares
 
 EXACT = 1e-12  # sums of a few thousand numbers of order 1
 
@@ -101,7 +101,7 @@ def test_blocks_of_schools_change_nothing(monkeypatch):
     rng = np.random.default_rng(6)
     cells = (rng.uniform(size=(2, 2, 3, 101)) < 0.3).astype(float)
     whole = attribute(cells)
-    monkeypatch.setattr("resilience.stats.attribution._CELLS_PER_BLOCK", 70)
+    monkeypatch.setattr("resilience.stats.lists.attribution._CELLS_PER_BLOCK", 70)
     parts = attribute(cells)
     np.testing.assert_allclose(whole.shapley, parts.shapley, atol=EXACT)
     assert whole.intervals(random_state=2)[0] == pytest.approx(

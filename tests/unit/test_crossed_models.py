@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from scipy.stats import norm
 
-from resilience.stats.crossed_products import CrossedProducts
+from resilience.stats.crossed.crossed_products import CrossedProducts
 from resilience.value_added.definitions.membership import Membership
 from resilience.value_added.definitions.specification import Intake, Structure
 from resilience.value_added.model import ValueAddedModel

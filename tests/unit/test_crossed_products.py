@@ -7,9 +7,9 @@ import pickle
 import numpy as np
 import pytest
 
-from resilience.stats.crossed_fit import fit_crossed
-from resilience.stats.crossed_products import CrossedFactor, CrossedProducts
-from resilience.stats.crossed_system import complement_bytes, eliminated_factor
+from resilience.stats.crossed.crossed_fit import fit_crossed
+from resilience.stats.crossed.crossed_products import CrossedFactor, CrossedProducts
+from resilience.stats.crossed.crossed_system import complement_bytes, eliminated_factor
 
 UNIT = {"centre": np.zeros(2), "scale": np.ones(2)}
 

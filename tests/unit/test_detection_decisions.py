@@ -7,7 +7,8 @@ import pytest
 from scipy import integrate, optimize, special, stats
 
 from resilience.errors import DataError, SpecificationError
-from resilience.stats.decisions import (
+from resilience.stats.prediction.states import next_year_posterior, persistent_posterior
+from resilience.stats.verdicts.decisions import (
     LossRule,
     critical_reliability,
     exceedance_probability,
@@ -17,7 +18,6 @@ from resilience.stats.decisions import (
     pupils_needed,
     years_needed,
 )
-from resilience.stats.states import next_year_posterior, persistent_posterior
 
 Z75, Z90 = stats.norm.ppf([0.75, 0.9])
 

@@ -8,8 +8,8 @@ import pytest
 
 from resilience.errors import DataError, SpecificationError
 from resilience.results import format_table
-from resilience.stats.decisions import joint_posterior, list_fdr
 from resilience.stats.proportions import BetaPrior, next_low_probability, wilson_interval
+from resilience.stats.verdicts.decisions import joint_posterior, list_fdr
 
 
 def test_fdr_ties_share_one_value() -> None:

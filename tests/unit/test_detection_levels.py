@@ -8,7 +8,7 @@ import pytest
 
 from resilience.detection import Criteria, Criterion, DetectionResults, detect_schools
 from resilience.errors import DataError, SpecificationError
-from resilience.stats.percentiles import percentiles
+from resilience.stats.verdicts.percentiles import percentiles
 
 N = 24
 IDS = [f"S{k:02d}" for k in range(N)]

@@ -12,7 +12,7 @@ from scipy import special, stats
 import resilience as rs
 from resilience.detection import Criteria, Criterion, DetectionResults, detect_schools
 from resilience.errors import WeakDataWarning
-from resilience.stats.decisions import joint_posterior, power_to_detect
+from resilience.stats.verdicts.decisions import joint_posterior, power_to_detect
 
 N = 40
 IDS = [f"S{k:02d}" for k in range(N)]

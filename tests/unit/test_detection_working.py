@@ -11,7 +11,7 @@ import resilience as rs
 from resilience.columns import column_names
 from resilience.detection import Criteria, Criterion, DetectionResults
 from resilience.detection.verdicts.working import WORKING
-from resilience.stats.decisions import joint_posterior, power_to_detect
+from resilience.stats.verdicts.decisions import joint_posterior, power_to_detect
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from resilience.columns import column_names
 from resilience.detection import Criteria, Criterion, DetectionResults, detect_schools
 from resilience.detection.verdicts.logic import NO, UNKNOWN, YES, at_least
 from resilience.errors import DataError, SpecificationError, WeakDataWarning
-from resilience.stats.event_posterior import frechet_bounds
+from resilience.stats.verdicts.event_posterior import frechet_bounds
 
 N = 40
 IDS = [f"S{k:02d}" for k in range(N)]

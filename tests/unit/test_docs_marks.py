@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from scipy import optimize, special
 
-from resilience.stats.ordinal_cells import cell_terms, mark_information, shared_covariance
+from resilience.stats.marks.ordinal_cells import cell_terms, mark_information, shared_covariance
 from resilience.value_added import SchoolLevelModel
 
 PAGES = Path(__file__).resolve().parents[2] / "docs" / "methodology"

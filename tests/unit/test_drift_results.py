@@ -9,7 +9,7 @@ import pytest
 import resilience as rs
 from resilience.columns import column_names
 from resilience.errors import WeakDataWarning
-from resilience.stats.covariance import COVARIANCES
+from resilience.stats.engine.covariance import COVARIANCES
 from resilience.value_added.definitions.drift_identification import persistent_std_error
 
 # Four years of 60 schools hardly tell what lasts from what fades; a test of its own looks at that.

@@ -21,10 +21,15 @@ from resilience.detection.history.next_year import (
 from resilience.detection.rules.criteria import Criteria
 from resilience.detection.verdicts.detect import detect_schools
 from resilience.errors import DataError, SpecificationError, WeakDataWarning
-from resilience.stats.calibration import brier_score, calibration_line, logistic_line, top_flags
-from resilience.stats.next_list import LowTable, next_list_probability
-from resilience.stats.share_moments import FailureParts
-from resilience.stats.share_posterior import lasting_shares
+from resilience.stats.lists.calibration import (
+    brier_score,
+    calibration_line,
+    logistic_line,
+    top_flags,
+)
+from resilience.stats.lists.next_list import LowTable, next_list_probability
+from resilience.stats.lists.share_moments import FailureParts
+from resilience.stats.lists.share_posterior import lasting_shares
 
 OR = Criteria.preset("low_results_2025_or")
 AND = Criteria.preset("low_results_2025_and")

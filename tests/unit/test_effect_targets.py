@@ -15,7 +15,7 @@ import resilience as rs
 from resilience.columns import column_names
 from resilience.i18n import Bilingual
 from resilience.results import Convergence
-from resilience.stats.prediction_errors import EffectErrors
+from resilience.stats.prediction.prediction_errors import EffectErrors
 from resilience.value_added import EffectsResults
 from resilience.value_added.effects.effects_table import coefficient_table, effects_table
 

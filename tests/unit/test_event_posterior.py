@@ -7,17 +7,21 @@ import pytest
 from scipy import optimize, stats
 
 from resilience.errors import DataError, SpecificationError
-from resilience.stats.count_posterior import count_posterior
-from resilience.stats.decisions import critical_reliability, joint_posterior, power_to_detect
-from resilience.stats.effect_line import common_variance, variance_off_the_line
-from resilience.stats.event_posterior import (
+from resilience.stats.verdicts.count_posterior import count_posterior
+from resilience.stats.verdicts.decisions import (
+    critical_reliability,
+    joint_posterior,
+    power_to_detect,
+)
+from resilience.stats.verdicts.effect_line import common_variance, variance_off_the_line
+from resilience.stats.verdicts.event_posterior import (
     YearModel,
     YearResiduals,
     event_probability,
     frechet_bounds,
     target_joint,
 )
-from resilience.stats.year_variances import year_variances
+from resilience.stats.verdicts.year_variances import year_variances
 
 D = np.array([[0.3, 0.1, 0.5]])
 S2 = np.array([[0.01, 0.03, 0.02]])

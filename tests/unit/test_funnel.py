@@ -7,7 +7,7 @@ import pytest
 from scipy import integrate, stats
 
 from resilience.errors import DataError, SpecificationError
-from resilience.stats.funnel import (
+from resilience.stats.lists.funnel import (
     between_variance_of,
     funnel,
     pooled_residuals,

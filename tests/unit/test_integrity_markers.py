@@ -16,7 +16,7 @@ from resilience.detection.integrity.markers import integrity_markers
 from resilience.detection.integrity.round_shares import round_shares
 from resilience.detection.integrity.thresholds import IntegrityThresholds
 from resilience.errors import DataError
-from resilience.stats.adjacent_scores import pooled_null
+from resilience.stats.integrity.adjacent_scores import pooled_null
 
 N_SCHOOLS = 40
 

@@ -11,7 +11,7 @@ from resilience.columns import column
 from resilience.errors import WeakDataWarning
 from resilience.plotting.canvas import figure_bytes
 from resilience.plotting.joint_regions import plot_joint_regions
-from resilience.stats.ellipses import ellipses, quadrant_probabilities
+from resilience.stats.prediction.ellipses import ellipses, quadrant_probabilities
 from resilience.value_added.joint.regions import QUADRANTS, joint_regions
 from resilience.value_added.joint.windows import windows_of
 

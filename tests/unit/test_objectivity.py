@@ -11,7 +11,7 @@ from resilience.detection.integrity.marker_sets import MarkerSet
 from resilience.detection.integrity.objectivity import objectivity_markers, ratio_limits
 from resilience.detection.integrity.regional import municipal_shares, regional_markers
 from resilience.errors import WeakDataWarning
-from resilience.stats.mark_agreement import rank_correlation
+from resilience.stats.marks.mark_agreement import rank_correlation
 
 
 def region_of(m, mean, s, *, n_total=1000, target=25.0, spread=6.0):

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from resilience.errors import WeakDataWarning
-from resilience.stats.ordinal_cells import mark_information, mark_probabilities
+from resilience.stats.marks.ordinal_cells import mark_information, mark_probabilities
 from resilience.value_added.marks.ordinal import Cohort, MarkParts, OrdinalSchoolModel
 
 MARKS = ["n_2", "n_3", "n_4", "n_5"]

@@ -40,7 +40,7 @@ from resilience.plotting import (
 )
 from resilience.plotting.canvas import figure_of
 from resilience.plotting.inputs import figure_names, interval_kind
-from resilience.stats.weighted_line import weighted_line
+from resilience.stats.verdicts.weighted_line import weighted_line
 
 EMPTY = pd.DataFrame()
 WEIGHTS = pd.DataFrame(

@@ -30,7 +30,7 @@ from resilience.plotting import (
     plot_views,
 )
 from resilience.plotting.canvas import figure_of, new_axes, panel_grid, printed
-from resilience.stats.funnel import funnel
+from resilience.stats.lists.funnel import funnel
 
 Z95 = norm.ppf(0.975)
 

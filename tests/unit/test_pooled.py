@@ -15,7 +15,7 @@ from resilience.detection import Criteria, Criterion, DetectionResults, detect_s
 from resilience.detection.verdicts.pooled import judge_pooled, pooled_fit
 from resilience.detection.verdicts.tables import Tables, gather
 from resilience.errors import DataError, SpecificationError, WeakDataWarning
-from resilience.stats.long_run import LongRunShares, long_run_blocks, long_run_shares
+from resilience.stats.marks.long_run import LongRunShares, long_run_blocks, long_run_shares
 
 YEARS = (2023, 2024, 2025)
 PROCEDURES = [f"ВПР-{grade}-{subject}" for grade in (4, 5, 6, 7, 8) for subject in ("МА", "РУ")]
@@ -158,7 +158,7 @@ def test_draws_have_the_moments_of_their_normal_posterior(counts: pd.DataFrame) 
 def test_blocks_and_seeds(small: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
     model = pooled_fit(tables_of(small), small, YEARS[1:])
     whole = long_run_shares(model.fit, model.data, n_draws=50, random_state=3)
-    monkeypatch.setattr("resilience.stats.long_run._BLOCK_BYTES", 4.0 * 50 * 4 * 7)
+    monkeypatch.setattr("resilience.stats.marks.long_run._BLOCK_BYTES", 4.0 * 50 * 4 * 7)
     blocks = list(long_run_blocks(model.fit, model.data, n_draws=50, random_state=3))
     assert [len(b.school_codes) for b in blocks] == [7, 7, 6]
     np.testing.assert_array_equal(np.concatenate([b.shares for b in blocks], axis=1), whole.shares)
@@ -168,7 +168,7 @@ def test_blocks_and_seeds(small: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) 
         long_run_shares(model.fit, model.data, n_draws=0)
     with pytest.raises(SpecificationError):
         long_run_shares(model.fit, model.data, mark=3)
-    monkeypatch.setattr("resilience.stats.long_run._MOST_BYTES", 1000)
+    monkeypatch.setattr("resilience.stats.marks.long_run._MOST_BYTES", 1000)
     with pytest.raises(SpecificationError, match="GB"):
         long_run_shares(model.fit, model.data, n_draws=50)
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import resilience as rs
-from resilience.stats.regression_calibration import calibrate
+from resilience.stats.gaps.regression_calibration import calibrate
 from resilience.value_added.intake.cell_places import cell_places
 from resilience.value_added.intake.preparation import composition_mean
 

@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 import resilience as rs
 from resilience.stats import ranking
-from resilience.stats.prediction_errors import EffectErrors, coefficient_half
+from resilience.stats.prediction.prediction_errors import EffectErrors, coefficient_half
 from resilience.stats.ranking import (
     comparative_multiplier,
     expected_rank,

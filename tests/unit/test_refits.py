@@ -14,8 +14,8 @@ from scipy import optimize
 import resilience as rs
 from resilience.columns import column_names
 from resilience.stats.crossproducts import CrossProducts
-from resilience.stats.likelihood_intervals import profile_intervals
-from resilience.stats.natural_criteria import natural_criterion
+from resilience.stats.engine.likelihood_intervals import profile_intervals
+from resilience.stats.refits.natural_criteria import natural_criterion
 from resilience.value_added.effects.bootstrap import bootstrap_results, part_of_name
 from resilience.value_added.effects.influence import EVERYONE_UP_TO
 from resilience.value_added.fits.refits import RefitMethods
@@ -145,7 +145,7 @@ def test_refits_that_failed_are_counted_and_printed(plain, bootstrap):
 
 
 def _refits(va):
-    from resilience.stats.refits import parametric_refits
+    from resilience.stats.refits.refits import parametric_refits
 
     return parametric_refits(va.cross, va.mixed, n_replicates=20)
 
@@ -436,7 +436,7 @@ def test_small_blocks_are_kept_at_the_innermost_level_they_fit(monkeypatch):
 
     each = 8 * 3 * 4 // 2  # bytes of one block of three columns
     for limit, level in ((20 * each, "inner"), (20 * each - 1, "outer"), (each, None)):
-        monkeypatch.setattr("resilience.stats.product_levels.SMALL", limit)
+        monkeypatch.setattr("resilience.stats.products.product_levels.SMALL", limit)
         assert kept_level() == level
 
 

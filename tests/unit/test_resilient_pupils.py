@@ -11,9 +11,9 @@ from scipy import stats
 import resilience as rs
 from resilience.columns import column_names
 from resilience.detection.pupils import resilient_pupils
-from resilience.stats.decisions import LossRule
+from resilience.stats.lists.rule_chance import resilient_share
 from resilience.stats.proportions import fit_beta_prior
-from resilience.stats.rule_chance import resilient_share
+from resilience.stats.verdicts.decisions import LossRule
 
 
 def pupils_of(rng, *, n_schools=40, per_school=50, r=0.4, subjects=("МА",), year=2025, spread=0.0):

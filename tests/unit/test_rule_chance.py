@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 import resilience as rs
-from resilience.stats.rule_chance import (
+from resilience.stats.lists.rule_chance import (
     federal_rule_probabilities,
     least_failing,
     low_probability,

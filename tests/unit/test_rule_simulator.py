@@ -18,8 +18,8 @@ from resilience.detection.simulator.layout import band_names, read_layout
 from resilience.detection.simulator.priors import beta_priors
 from resilience.detection.simulator.shares import true_shares
 from resilience.detection.simulator.simulate import simulate_rule
+from resilience.stats.lists.share_moments import FailureParts
 from resilience.stats.proportions import fit_beta_prior
-from resilience.stats.share_moments import FailureParts
 
 NONE = FailureParts()
 SHARE = "share_below_minimum"

@@ -10,7 +10,7 @@ from scipy import stats
 import resilience as rs
 from resilience.plotting.canvas import figure_of
 from resilience.plotting.selection import plot_selection
-from resilience.stats.selection import (
+from resilience.stats.gaps.selection import (
     partial_interval,
     range_bounds,
     tipping_points,

@@ -12,7 +12,7 @@ from resilience.columns import column_names
 from resilience.detection.funnel import ShareFunnelResults, share_funnel
 from resilience.plotting.canvas import figure_bytes
 from resilience.plotting.share_funnel import plot_share_funnel
-from resilience.stats.share_funnel import binomial_limits, share_funnel_of
+from resilience.stats.lists.share_funnel import binomial_limits, share_funnel_of
 
 
 def test_limits_worked_by_hand():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from resilience.errors import DataError
-from resilience.stats.simex import (
+from resilience.stats.refits.simex import (
     MULTIPLIERS,
     quadratic_curves,
     rational_curves,

@@ -20,9 +20,9 @@ from resilience.data.batches.frames import ChunkBatches
 from resilience.data.batches.opening import open_source
 from resilience.data.design import Level, design_from_frame
 from resilience.data.design_batches import design_from_batches, design_from_parquet
-from resilience.stats import accumulator_cells
-from resilience.stats.accumulator import Accumulator, merge_products
 from resilience.stats.crossproducts import CrossProducts
+from resilience.stats.products import accumulator_cells
+from resilience.stats.strata.accumulator import Accumulator, merge_products
 from resilience.value_added.intake.pupil_products import PupilProducts
 from resilience.value_added.intake.sources import collect_products, cross_products, learn_pupils
 

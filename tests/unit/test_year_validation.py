@@ -10,7 +10,7 @@ import pytest
 
 import resilience as rs
 from resilience.columns import column_names
-from resilience.stats.prediction_accuracy import prediction_accuracy
+from resilience.stats.prediction.prediction_accuracy import prediction_accuracy
 from resilience.value_added.years.validation import validate_years
 
 pytestmark = pytest.mark.filterwarnings("ignore::resilience.errors.WeakDataWarning")

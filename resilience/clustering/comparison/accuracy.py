@@ -18,7 +18,7 @@ from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, check_language, text
 from resilience.results import Results, format_table
 from resilience.stats.clusters.differences import neighbour_means
-from resilience.stats.prediction_accuracy import prediction_accuracy
+from resilience.stats.prediction.prediction_accuracy import prediction_accuracy
 from resilience.validation import (
     check_columns,
     check_count,

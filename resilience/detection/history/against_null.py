@@ -15,7 +15,7 @@ from resilience.detection.history.states import LISTED
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.results import Results
-from resilience.stats.list_null_band import ListDraws, null_band, two_sided_mid_p
+from resilience.stats.lists.list_null_band import ListDraws, null_band, two_sided_mid_p
 from resilience.stats.regression_to_mean import list_null
 from resilience.validation import check_columns, shorten
 

@@ -16,7 +16,12 @@ from resilience.detection.rules.criteria import Criteria
 from resilience.detection.verdicts.detect import detect_schools
 from resilience.errors import WeakDataWarning
 from resilience.i18n import Bilingual, text
-from resilience.stats.calibration import brier_score, calibration_line, logistic_line, top_flags
+from resilience.stats.lists.calibration import (
+    brier_score,
+    calibration_line,
+    logistic_line,
+    top_flags,
+)
 from resilience.stats.proportions import fit_beta_prior
 
 __all__ = ["METHODS", "Backtest", "challenger", "rolling_origin", "score_table", "yearly_verdicts"]

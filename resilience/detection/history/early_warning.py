@@ -28,8 +28,8 @@ from resilience.detection.verdicts.school_ids import ids_as_text
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.results import Results, format_table
-from resilience.stats.decisions import LossRule
 from resilience.stats.proportions import wilson_interval
+from resilience.stats.verdicts.decisions import LossRule
 from resilience.validation import check_columns, check_numeric, check_unique, shorten
 
 __all__ = ["EarlyWarningResults", "early_warning"]
@@ -179,8 +179,8 @@ def early_warning(
     r"""Return each school's probability of being on next year's list.
 
     Lasting failing shares of schools and procedures come from all years known
-    (`stats.share_posterior`); next year adds a drift of the region's procedures, a good or bad
-    year of the school and chance in its number of participants, and the rule is applied to all
+    (`stats.lists.share_posterior`); next year adds a drift of the region's procedures, a good or
+    bad year of the school and chance in its number of participants, and the rule is applied to all
     that, given which procedures are low this year.  The probability of a past year is made from the
     years before it alone, and scored beside naive predictions.
 

@@ -18,10 +18,10 @@ from resilience.detection.verdicts.tables import gather
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
 from resilience.stats.binormal import binormal_cdf
-from resilience.stats.next_list import LowTable, Reading, next_list_probability
+from resilience.stats.lists.next_list import LowTable, Reading, next_list_probability
+from resilience.stats.lists.share_moments import FailureMoments, tetrachoric_parts
+from resilience.stats.lists.share_posterior import LastingShares, lasting_shares
 from resilience.stats.proportions import share_at_least
-from resilience.stats.share_moments import FailureMoments, tetrachoric_parts
-from resilience.stats.share_posterior import LastingShares, lasting_shares
 
 __all__ = ["CountCube", "FederalForm", "Prediction", "ShareDraws", "count_cube", "federal_form"]
 __all__ += ["own_draws", "predict"]

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import text
-from resilience.stats.list_null_band import ListDraws, draw_next_list
-from resilience.stats.list_null_panel import PanelPersistence, fit_persistence
+from resilience.stats.lists.list_null_band import ListDraws, draw_next_list
+from resilience.stats.lists.list_null_panel import PanelPersistence, fit_persistence
 from resilience.stats.regression_to_mean import Selection
 from resilience.validation import (
     check_columns,

@@ -9,7 +9,7 @@ from scipy import special
 from resilience.detection.history.states import LISTED
 from resilience.errors import DataError
 from resilience.i18n import text
-from resilience.stats.list_null_hazard import fit_hazard, hazard_table
+from resilience.stats.lists.list_null_hazard import fit_hazard, hazard_table
 from resilience.validation import check_columns, check_finite, check_numeric, check_unique, shorten
 
 __all__ = ["duration_table", "hazard_regression", "spell_rows"]

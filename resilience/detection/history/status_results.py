@@ -15,7 +15,7 @@ from resilience.detection.history.states import LISTED
 from resilience.errors import DataError
 from resilience.i18n import Bilingual, text
 from resilience.results import Results, format_table
-from resilience.stats.list_null_chain import corrected_chain
+from resilience.stats.lists.list_null_chain import corrected_chain
 from resilience.stats.proportions import wilson_interval
 from resilience.stats.regression_to_mean import null_hazard
 from resilience.validation import check_columns, check_numeric, check_unique

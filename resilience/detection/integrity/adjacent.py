@@ -14,9 +14,13 @@ from resilience.detection.integrity.borders import Window, read_borders, score_w
 from resilience.detection.integrity.histograms import by_test, check_scores, read_histograms
 from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import Bilingual, text
-from resilience.stats.adjacent_power import moved_share, power_of_windows, windows_needed
-from resilience.stats.adjacent_reference import cross_fitted_shares, school_folds, smooth_shares
-from resilience.stats.adjacent_scores import (
+from resilience.stats.integrity.adjacent_power import moved_share, power_of_windows, windows_needed
+from resilience.stats.integrity.adjacent_reference import (
+    cross_fitted_shares,
+    school_folds,
+    smooth_shares,
+)
+from resilience.stats.integrity.adjacent_scores import (
     PooledWindows,
     pool_windows,
     unusual_pooled,

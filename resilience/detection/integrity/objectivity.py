@@ -16,7 +16,7 @@ from resilience.detection.integrity.pairs import read_journal
 from resilience.detection.integrity.regional import DENOMINATOR, municipal_shares
 from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import Bilingual, text
-from resilience.stats.mark_agreement import TIES, Ties, rank_correlation
+from resilience.stats.marks.mark_agreement import TIES, Ties, rank_correlation
 from resilience.validation import (
     check_choice,
     check_columns,

@@ -11,7 +11,7 @@ from scipy import stats
 from resilience.detection.integrity.histograms import by_test
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
-from resilience.stats.adjacent_scores import pooled_null, tail_of
+from resilience.stats.integrity.adjacent_scores import pooled_null, tail_of
 from resilience.stats.proportions import fit_beta_prior
 from resilience.validation import (
     check_choice,

@@ -10,7 +10,7 @@ from resilience.columns import column, column_names
 from resilience.errors import SpecificationError
 from resilience.i18n import text
 from resilience.references import reference_keys
-from resilience.stats.decisions import LossRule
+from resilience.stats.verdicts.decisions import LossRule
 from resilience.validation import check_choice, nearest_names
 
 __all__ = [

@@ -15,7 +15,7 @@ from resilience.detection.rules.criterion import (
     fail,
 )
 from resilience.i18n import Bilingual, check_language
-from resilience.stats.decisions import LossRule
+from resilience.stats.verdicts.decisions import LossRule
 from resilience.validation import check_choice
 
 __all__ = ["POSTERIOR_DEFAULTS", "Rule", "Target", "Unit"]

@@ -11,7 +11,7 @@ from scipy import special
 
 from resilience.detection.simulator.layout import Layout
 from resilience.detection.simulator.shares import TrueShares
-from resilience.stats.share_moments import FailureParts
+from resilience.stats.lists.share_moments import FailureParts
 
 __all__ = ["BLOCK", "Draw", "Truth", "draw_block"]
 

@@ -8,7 +8,7 @@ import pandas as pd
 from resilience.data.cohorts import procedure_grade
 from resilience.detection.simulator.layout import plain_counts
 from resilience.detection.verdicts.tables import gather
-from resilience.stats.share_moments import FailureMoments, FailureParts, tetrachoric_parts
+from resilience.stats.lists.share_moments import FailureMoments, FailureParts, tetrachoric_parts
 
 __all__ = ["estimate_failure_parts", "failure_moments"]
 

@@ -12,8 +12,8 @@ from resilience.detection.simulator.draws import draw_block
 from resilience.detection.simulator.judge import ArrayJudge, is_pooled
 from resilience.detection.simulator.layout import Layout
 from resilience.detection.simulator.shares import TrueShares
+from resilience.stats.lists.share_moments import FailureParts
 from resilience.stats.proportions import BetaPrior, fit_beta_prior
-from resilience.stats.share_moments import FailureParts
 
 __all__ = ["SIZES", "operating_curves", "region_priors"]
 

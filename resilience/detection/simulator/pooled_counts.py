@@ -14,7 +14,7 @@ from resilience.detection.simulator.answers import Answered
 from resilience.detection.simulator.layout import Layout
 from resilience.detection.verdicts.pooled import first_year, pooled_fit
 from resilience.detection.verdicts.tables import gather
-from resilience.stats.long_run import LongRunShares, long_run_blocks
+from resilience.stats.marks.long_run import LongRunShares, long_run_blocks
 
 __all__ = ["judge_pooled_counts"]
 

@@ -10,7 +10,7 @@ from resilience.detection.rules.criteria import Criteria
 from resilience.errors import DataError
 from resilience.i18n import Bilingual, check_language, text
 from resilience.results import Results, format_table
-from resilience.stats.share_moments import FailureParts
+from resilience.stats.lists.share_moments import FailureParts
 from resilience.validation import check_columns, nearest_names
 
 __all__ = ["RuleSimulationResults"]

@@ -13,7 +13,7 @@ from resilience.detection.simulator.judge import ArrayJudge, is_pooled
 from resilience.detection.simulator.layout import Layout
 from resilience.detection.simulator.shares import TrueShares
 from resilience.detection.simulator.tables import Lists
-from resilience.stats.share_moments import FailureParts
+from resilience.stats.lists.share_moments import FailureParts
 
 __all__ = ["Scene", "pooled_replicates", "run"]
 

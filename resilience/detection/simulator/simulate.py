@@ -28,7 +28,7 @@ from resilience.detection.simulator.tables import Lists, differences, grouped, s
 from resilience.detection.verdicts.guards import yes_or_no
 from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
-from resilience.stats.share_moments import FailureParts
+from resilience.stats.lists.share_moments import FailureParts
 from resilience.validation import check_choice
 
 __all__ = ["simulate_rule"]

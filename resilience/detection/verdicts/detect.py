@@ -34,7 +34,7 @@ from resilience.detection.verdicts.tables import Found, Tables, blank, gather
 from resilience.detection.verdicts.working import empty_working, working_table
 from resilience.errors import SpecificationError, warn_weak_data
 from resilience.i18n import Bilingual, text
-from resilience.stats.decisions import list_fdr
+from resilience.stats.verdicts.decisions import list_fdr
 from resilience.validation import shorten
 
 __all__ = ["detect_schools"]

@@ -15,7 +15,7 @@ from resilience.detection.verdicts.logic import NO, UNKNOWN, YES, Answers, at_le
 from resilience.detection.verdicts.tables import Found, Tables, blank
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
-from resilience.stats.percentiles import percentiles
+from resilience.stats.verdicts.percentiles import percentiles
 from resilience.validation import check_columns, check_numeric, shorten
 
 __all__ = ["compare", "judge_level", "natural_bound"]

@@ -4,7 +4,7 @@ The official rule reads each procedure of a year by itself: in a school of five 
 are forty per cent.  Here the ordinal model of marks takes together everything the schools have sat
 (marks where they are known, otherwise the share below the minimum), allows for pupils who sat
 several procedures, and gives the probability that the *long-run* share of failing pupils is at
-least the bound in enough procedures; see `resilience.stats.long_run`.
+least the bound in enough procedures; see `resilience.stats.marks.long_run`.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from resilience.detection.verdicts.shares import share_table
 from resilience.detection.verdicts.tables import Found, Tables, blank
 from resilience.errors import DataError
 from resilience.i18n import Bilingual, text
-from resilience.stats.long_run import LongRunShares, long_run_blocks
-from resilience.stats.ordinal import OrdinalFit, fit_ordinal
-from resilience.stats.ordinal_data import OrdinalData, RandomParts
+from resilience.stats.marks.long_run import LongRunShares, long_run_blocks
+from resilience.stats.marks.ordinal import OrdinalFit, fit_ordinal
+from resilience.stats.marks.ordinal_data import OrdinalData, RandomParts
 from resilience.validation import shorten
 
 __all__ = [

@@ -31,7 +31,7 @@ from resilience.detection.verdicts.tables import Found, Tables, blank
 from resilience.detection.verdicts.yearly import subjects_of
 from resilience.errors import warn_weak_data
 from resilience.i18n import Bilingual, text
-from resilience.stats.event_posterior import frechet_bounds
+from resilience.stats.verdicts.event_posterior import frechet_bounds
 
 __all__ = ["PosteriorVerdict", "judge_posterior"]
 

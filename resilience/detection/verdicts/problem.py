@@ -14,7 +14,7 @@ from resilience.detection.verdicts.context_alone import UPWARD, alone
 from resilience.detection.verdicts.state import State
 from resilience.detection.verdicts.tables import Tables
 from resilience.stats.binormal import binormal_cdf
-from resilience.stats.decisions import (
+from resilience.stats.verdicts.decisions import (
     JointPosterior,
     critical_reliability,
     joint_posterior,
@@ -22,7 +22,7 @@ from resilience.stats.decisions import (
     pupils_needed,
     years_needed,
 )
-from resilience.stats.event_posterior import (
+from resilience.stats.verdicts.event_posterior import (
     YearModel,
     YearResiduals,
     event_probability,

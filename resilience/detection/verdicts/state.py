@@ -21,10 +21,10 @@ from resilience.detection.verdicts.tables import Tables
 from resilience.detection.verdicts.yearly import asks_years, read_yearly
 from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
-from resilience.stats.effect_line import variance_off_the_line
-from resilience.stats.event_posterior import YearModel, YearResiduals
-from resilience.stats.percentiles import percentiles
-from resilience.stats.weighted_line import weighted_line
+from resilience.stats.verdicts.effect_line import variance_off_the_line
+from resilience.stats.verdicts.event_posterior import YearModel, YearResiduals
+from resilience.stats.verdicts.percentiles import percentiles
+from resilience.stats.verdicts.weighted_line import weighted_line
 from resilience.validation import check_columns
 
 __all__ = ["State", "read_context", "read_state", "realised_gate"]

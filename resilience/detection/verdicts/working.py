@@ -1,7 +1,8 @@
 """What a posterior verdict was computed from, one row per school and rule.
 
 Enough to redo the probability by hand or in a spreadsheet: every number that enters
-`resilience.stats.decisions.joint_posterior`, and those of the rule that turn it into a verdict.
+`resilience.stats.verdicts.decisions.joint_posterior`, and those of the rule that turn it into a
+verdict.
 """
 
 from __future__ import annotations

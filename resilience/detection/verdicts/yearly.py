@@ -14,8 +14,8 @@ from resilience.detection.rules.wording import printed
 from resilience.detection.verdicts.tables import Tables
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, text
-from resilience.stats.event_posterior import YearModel, YearResiduals
-from resilience.stats.year_variances import year_variances
+from resilience.stats.verdicts.event_posterior import YearModel, YearResiduals
+from resilience.stats.verdicts.year_variances import year_variances
 from resilience.validation import check_columns, check_finite, shorten
 
 __all__ = ["Yearly", "asks_years", "read_yearly", "subjects_of"]

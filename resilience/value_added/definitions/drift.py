@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 from resilience.data.design import Level
 from resilience.errors import SpecificationError
 from resilience.i18n import text
-from resilience.stats.covariance import Covariance
 from resilience.stats.crossproducts import ONES, CrossProducts
-from resilience.stats.joined_levels import joined_effects
+from resilience.stats.engine.covariance import Covariance
 from resilience.stats.mixed import LevelEffects, MixedFit
-from resilience.stats.states import YearTarget
+from resilience.stats.prediction.states import YearTarget
+from resilience.stats.strata.joined_levels import joined_effects
 from resilience.value_added.definitions.drift_identification import (
     check_years_meet,
     warn_of_separation,

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from resilience.data.design_formula import unquoted
 from resilience.errors import SpecificationError
 from resilience.i18n import text
-from resilience.stats.covariance import COVARIANCES, Covariance
+from resilience.stats.engine.covariance import COVARIANCES, Covariance
 from resilience.validation import check_choice, check_count, check_mapping, check_names
 from resilience.value_added.definitions.question import Question, question_of
 

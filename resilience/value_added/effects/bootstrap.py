@@ -13,7 +13,7 @@ import pandas as pd
 from resilience.errors import DataError
 from resilience.i18n import text
 from resilience.results import Results, format_table
-from resilience.stats.refits import Component, Refit
+from resilience.stats.refits.refits import Component, Refit
 from resilience.validation import check_columns
 
 __all__ = ["BootstrapKind", "BootstrapResults", "bootstrap_results", "part_of_name"]

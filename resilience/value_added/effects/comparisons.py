@@ -11,7 +11,7 @@ from scipy import special
 
 from resilience.errors import SpecificationError
 from resilience.i18n import text
-from resilience.stats.prediction_errors import EffectErrors
+from resilience.stats.prediction.prediction_errors import EffectErrors
 from resilience.stats.ranking import comparative_multiplier, joint_ranks, separated_pairs
 from resilience.validation import check_choice, check_count, check_fraction, check_positive
 from resilience.value_added.effects.effects_table import school_ranks

@@ -14,7 +14,7 @@ from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.results import Convergence, Results
 from resilience.stats.mixed import MixedFit
-from resilience.stats.prediction_errors import EffectErrors
+from resilience.stats.prediction.prediction_errors import EffectErrors
 from resilience.stats.ranking import bands, comparative_multiplier
 from resilience.validation import check_fraction
 from resilience.value_added.definitions.question import DataKind, Question, describe_data

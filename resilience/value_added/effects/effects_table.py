@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special
 
-from resilience.stats.prediction_errors import EffectErrors
+from resilience.stats.prediction.prediction_errors import EffectErrors
 from resilience.stats.ranking import (
     RankIntervals,
     bands,

@@ -36,12 +36,12 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from resilience.i18n import Bilingual, text
-from resilience.stats.crossed_fit import fit_crossed
-from resilience.stats.crossed_products import CrossedProducts, FactorProducts
+from resilience.stats.crossed.crossed_fit import fit_crossed
+from resilience.stats.crossed.crossed_products import CrossedProducts, FactorProducts
 from resilience.stats.crossproducts import ONES, CrossProducts
+from resilience.stats.engine.profile import Method
 from resilience.stats.mixed import MixedFit, fit_mixed
-from resilience.stats.profile import Method
-from resilience.stats.strata_fit import StrataFit
+from resilience.stats.strata.strata_fit import StrataFit
 
 __all__ = ["explained_variance_table"]
 

@@ -13,9 +13,9 @@ from resilience.errors import DataError
 from resilience.i18n import text
 from resilience.results import Results
 from resilience.stats.crossproducts import ONES, CrossProducts
-from resilience.stats.leave_one_out import LeftOut, cook_distance, leave_one_out
 from resilience.stats.mixed import MixedFit
-from resilience.stats.refits import components
+from resilience.stats.refits.leave_one_out import LeftOut, cook_distance, leave_one_out
+from resilience.stats.refits.refits import components
 from resilience.validation import check_instance, shorten
 from resilience.value_added.effects.bootstrap import part_of_name
 

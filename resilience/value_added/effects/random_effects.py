@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from resilience.stats.crossproducts import ONES
 from resilience.stats.mixed import LevelEffects, MixedFit
-from resilience.stats.strata_fit import StrataFit
+from resilience.stats.strata.strata_fit import StrataFit
 from resilience.value_added.effects.subjects import equal_weights, subject_loadings
 
 __all__ = [

@@ -27,9 +27,9 @@ from scipy import special
 from resilience.errors import SpecificationError
 from resilience.i18n import text
 from resilience.stats.mixed import LevelEffects, MixedFit
-from resilience.stats.prediction_errors import EffectErrors
+from resilience.stats.prediction.prediction_errors import EffectErrors
 from resilience.stats.ranking import bands
-from resilience.stats.strata_fit import StrataFit
+from resilience.stats.strata.strata_fit import StrataFit
 from resilience.validation import check_fraction, check_instance, check_number, shorten
 from resilience.value_added.effects.effects_table import effects_table
 

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.stats.strata_fit import StrataFit
+from resilience.stats.strata.strata_fit import StrataFit
 from resilience.value_added.effects.subjects import equal_weights, subject_loadings
 from resilience.value_added.years.yearly import YearlyEffects
 

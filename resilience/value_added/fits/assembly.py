@@ -14,7 +14,7 @@ from resilience.errors import warn_weak_data
 from resilience.i18n import Bilingual, text
 from resilience.stats.crossproducts import ONES
 from resilience.stats.mixed import LevelEffects, MixedFit
-from resilience.stats.prediction_errors import EffectErrors
+from resilience.stats.prediction.prediction_errors import EffectErrors
 from resilience.value_added.definitions.definition import ModelDefinition
 from resilience.value_added.definitions.drift import kept_levels
 from resilience.value_added.definitions.question import infer_question, question_of

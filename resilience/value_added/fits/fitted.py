@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
 
-from resilience.stats.crossed_products import CrossedProducts
+from resilience.stats.crossed.crossed_products import CrossedProducts
 from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.mixed import MixedFit
 from resilience.validation import check_choice

@@ -10,8 +10,8 @@ from threadpoolctl import threadpool_limits
 from resilience.data.design import Design
 from resilience.errors import SpecificationError
 from resilience.i18n import text
+from resilience.stats.engine.profile import Method
 from resilience.stats.mixed import fit_mixed
-from resilience.stats.profile import Method
 from resilience.value_added.definitions.definition import ModelDefinition
 from resilience.value_added.definitions.drift import drift_covariance, drift_of, fitted_products
 from resilience.value_added.definitions.specification import Structure

@@ -4,10 +4,11 @@ r"""Predictions for pupils, of known schools or new ones, with the errors they c
 
 The sum runs over nothing (``effects="none"``), over what lasts of the pupil's school and the units
 outside it (``"schools"``), or over the part of the pupil's year too (``"all"``).  The interval of
-the mean rests on the joint covariance of coefficients and effects (``stats/row_errors.py``); that
-of a pupil adds the residual and, as new draws, the effects that the prediction leaves out.  A unit
-that was not in the fit has the effect 0 and the whole variance of its level.  With AR(1) years a
-year outside the data is predicted from the school's years,
+the mean rests on the joint covariance of coefficients and effects
+(``stats/prediction/row_errors.py``); that of a pupil adds the residual and, as new draws, the
+effects that the prediction leaves out.  A unit that was not in the fit has the effect 0 and the
+whole variance of its level.  With AR(1) years a year outside the data is predicted from the
+school's years,
 
 .. math:: E(v_{jy} \mid v_j) = k'R^{-1}v_j, \qquad
           \mathrm{Var}(v_{jy} \mid v_j) = \sigma_v^2(1 - k'R^{-1}k),
@@ -27,12 +28,16 @@ from scipy import special
 
 from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import text
-from resilience.stats.crossed_fit import CrossedFit
-from resilience.stats.crossed_products import CrossedProducts
+from resilience.stats.crossed.crossed_fit import CrossedFit
+from resilience.stats.crossed.crossed_products import CrossedProducts
 from resilience.stats.crossproducts import ONES, CrossProducts
 from resilience.stats.mixed import LevelEffects
-from resilience.stats.row_errors import LevelRows, crossed_row_variances, nested_row_variances
-from resilience.stats.strata_fit import StrataFit
+from resilience.stats.prediction.row_errors import (
+    LevelRows,
+    crossed_row_variances,
+    nested_row_variances,
+)
+from resilience.stats.strata.strata_fit import StrataFit
 from resilience.validation import check_choice, check_fraction, shorten
 from resilience.value_added.definitions.membership import Membership
 from resilience.value_added.effects.random_effects import is_cells

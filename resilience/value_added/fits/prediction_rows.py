@@ -17,7 +17,7 @@ from resilience.data.design_formula import check_rows, design_columns, formula_c
 from resilience.data.identifiers import identified
 from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import text
-from resilience.stats.strata_fit import StrataFit
+from resilience.stats.strata.strata_fit import StrataFit
 from resilience.validation import (
     check_columns,
     check_not_empty,

@@ -13,11 +13,11 @@ import pandas as pd
 from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import text
 from resilience.stats.crossproducts import CrossProducts
-from resilience.stats.likelihood_intervals import profile_intervals
-from resilience.stats.natural_criteria import natural_criterion
-from resilience.stats.refits import cluster_refits, components, parametric_refits
-from resilience.stats.simulated_products import outcome_draws
-from resilience.stats.strata_fit import StrataFit
+from resilience.stats.engine.likelihood_intervals import profile_intervals
+from resilience.stats.refits.natural_criteria import natural_criterion
+from resilience.stats.refits.refits import cluster_refits, components, parametric_refits
+from resilience.stats.refits.simulated_products import outcome_draws
+from resilience.stats.strata.strata_fit import StrataFit
 from resilience.validation import check_choice, check_count, check_fraction, check_jobs, shorten
 from resilience.value_added.effects.bootstrap import (
     BootstrapKind,

@@ -17,9 +17,9 @@ from resilience.data.design_formula import formula_columns
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
 from resilience.stats.crossproducts import ONES, CrossProducts
-from resilience.stats.prediction_errors import EffectErrors, coefficient_half
-from resilience.stats.scored_groups import scored_groups
-from resilience.stats.strata_fit import StrataFit
+from resilience.stats.prediction.prediction_errors import EffectErrors, coefficient_half
+from resilience.stats.prediction.scored_groups import scored_groups
+from resilience.stats.strata.strata_fit import StrataFit
 from resilience.validation import check_columns, check_finite, check_numeric, shorten
 from resilience.value_added.definitions.drift import Drift, drift_of
 from resilience.value_added.definitions.specification import Structure

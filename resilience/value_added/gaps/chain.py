@@ -7,8 +7,8 @@ that moment; and a random intercept of every level, so that schools may differ i
 columns do not tell.  Without the means a column would have one slope within and between schools;
 without the intercepts, imputed pupils of one school would be less alike than real ones, and the
 composition and the variance between schools too small.  Coefficients, intercepts and variances are
-drawn, not estimated (`resilience.stats.nested_draws`).  Categories are imputed by latent normal
-scores, of which the largest (or none above 0) tells the category.
+drawn, not estimated (`resilience.stats.refits.nested_draws`).  Categories are imputed by latent
+normal scores, of which the largest (or none above 0) tells the category.
 
 The chains start from scikit-learn's ``IterativeImputer`` (Bayesian ridge regressions of one level,
 sampled from the posterior).  It alone would not do: it has no schools, and it draws every value
@@ -23,7 +23,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.stats.nested_draws import NestedUnits, State, draw_regression, truncated_normals
+from resilience.stats.refits.nested_draws import (
+    NestedUnits,
+    State,
+    draw_regression,
+    truncated_normals,
+)
 from resilience.value_added.definitions.definition import ModelDefinition
 from resilience.value_added.gaps.variables import Variable, plain_columns, unit_codes
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from resilience.errors import WeakDataWarning, warn_weak_data
 from resilience.i18n import text
-from resilience.stats.profile import Method
+from resilience.stats.engine.profile import Method
 from resilience.value_added.definitions.definition import ModelDefinition
 from resilience.value_added.definitions.specification import Intake
 from resilience.value_added.gaps.completion import complete

@@ -13,7 +13,7 @@ from resilience.errors import DataError
 from resilience.i18n import text
 from resilience.results import Convergence
 from resilience.stats.mixed import LevelEffects, MixedFit
-from resilience.stats.prediction_errors import EffectErrors
+from resilience.stats.prediction.prediction_errors import EffectErrors
 from resilience.stats.rubin import (
     PooledEstimates,
     imputations_needed,

@@ -13,7 +13,7 @@ from resilience.data.design_formula import formula_columns
 from resilience.errors import SpecificationError, warn_weak_data
 from resilience.i18n import text
 from resilience.results import Results
-from resilience.stats.selection import (
+from resilience.stats.gaps.selection import (
     partial_interval,
     range_bounds,
     tipping_points,

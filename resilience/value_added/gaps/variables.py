@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from resilience.data.design_formula import check_rows, formula_columns
 from resilience.errors import DataError
 from resilience.i18n import text
-from resilience.stats.nested_draws import NestedUnits
+from resilience.stats.refits.nested_draws import NestedUnits
 from resilience.value_added.definitions.definition import ModelDefinition
 from resilience.value_added.definitions.specification import Intake, Structure
 from resilience.value_added.intake.intake_preparation import standardised_columns

@@ -21,9 +21,9 @@ from resilience.data.design_formula import check_rows
 from resilience.data.design_labels import CellTable, LabelCoder
 from resilience.errors import DataError
 from resilience.i18n import text
-from resilience.stats.accumulator import Accumulator, common_units, merge_products
 from resilience.stats.crossproducts import ONES, CrossProducts
 from resilience.stats.mixed import fit_mixed
+from resilience.stats.strata.accumulator import Accumulator, common_units, merge_products
 from resilience.validation import check_numeric, shorten
 from resilience.value_added.definitions.specification import Composition
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from resilience.data.design_formula import check_rows
 from resilience.errors import DataError
 from resilience.i18n import text
-from resilience.stats.regression_calibration import (
+from resilience.stats.gaps.regression_calibration import (
     CellSums,
     Moments,
     cell_effects,

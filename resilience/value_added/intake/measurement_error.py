@@ -16,7 +16,7 @@ the school.  For one prior without other covariates and equal error variances
 
 with true variances :math:`\tau^2` between and :math:`\omega^2` within schools; the general formula
 with covariates and error variances of single pupils stands in
-``resilience/stats/regression_calibration.py``.  A reliability :math:`\rho` is the share of the
+``resilience/stats/gaps/regression_calibration.py``.  A reliability :math:`\rho` is the share of the
 total variance of the observed prior that is true: :math:`\sigma_\delta^2 = (1 - \rho)
 \,\mathrm{var}(x)`.
 
@@ -44,7 +44,7 @@ from numpy.typing import NDArray
 
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
-from resilience.stats.regression_calibration import (
+from resilience.stats.gaps.regression_calibration import (
     Moments,
     calibrate,
     cell_effects,

@@ -15,8 +15,8 @@ from resilience.data.design_recipe import Products, Recipe
 from resilience.data.design_repeats import check_repeats
 from resilience.errors import SpecificationError
 from resilience.i18n import Bilingual, text
-from resilience.stats.accumulator import common_units, merge_products
 from resilience.stats.crossproducts import CrossProducts
+from resilience.stats.strata.accumulator import common_units, merge_products
 from resilience.validation import check_instance
 from resilience.value_added.definitions.specification import Intake, Structure
 from resilience.value_added.intake.intake_preparation import IntakePreparation

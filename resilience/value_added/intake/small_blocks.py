@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from resilience.data.batches.opening import open_source
-from resilience.stats.product_levels import SMALL
+from resilience.stats.products.product_levels import SMALL
 from resilience.value_added.intake.pupil_products import PupilProducts
 from resilience.value_added.intake.sources import cross_products, learn_pupils
 

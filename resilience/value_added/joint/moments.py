@@ -47,7 +47,7 @@ from numpy.typing import NDArray
 from resilience.errors import DataError
 from resilience.i18n import text
 from resilience.stats.crossproducts import CrossProducts
-from resilience.stats.prediction_errors import coefficient_half
+from resilience.stats.prediction.prediction_errors import coefficient_half
 from resilience.value_added.joint.windows import Window
 from resilience.value_added.years.panel import YearPanel, panel_design
 from resilience.value_added.years.yearly import YearlyEffects

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from resilience.errors import SpecificationError
 from resilience.i18n import text
-from resilience.stats.ellipses import ellipses, quadrant_probabilities
+from resilience.stats.prediction.ellipses import ellipses, quadrant_probabilities
 from resilience.validation import check_choice, check_count, check_fraction, check_number
 from resilience.value_added.joint.moments import (
     JointMoments,

@@ -9,9 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.data.mark_layout import names_of
-from resilience.stats.ordinal_cells import cell_terms, mark_information, mark_probabilities
-from resilience.stats.ordinal_criterion import posterior_spread
-from resilience.stats.ordinal_system import assemble, displacement, log_spread, solve_system
+from resilience.stats.marks.ordinal_cells import cell_terms, mark_information, mark_probabilities
+from resilience.stats.marks.ordinal_criterion import posterior_spread
+from resilience.stats.marks.ordinal_system import assemble, displacement, log_spread, solve_system
 from resilience.value_added.marks.ordinal_fitted import Fitted
 
 __all__ = [

@@ -16,8 +16,8 @@ from resilience.data.mark_cells import read_mark_cells
 from resilience.data.mark_layout import Layout, lay_out, separable_parts
 from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import text
-from resilience.stats.ordinal import OrdinalFit, fit_ordinal
-from resilience.stats.ordinal_data import RandomParts
+from resilience.stats.marks.ordinal import OrdinalFit, fit_ordinal
+from resilience.stats.marks.ordinal_data import RandomParts
 from resilience.validation import check_choice, check_fraction
 from resilience.value_added.marks.ordinal_fitted import total_variance
 from resilience.value_added.marks.ordinal_results import OrdinalSchoolResults

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from resilience.data.mark_layout import Layout
-from resilience.stats.ordinal import OrdinalFit
-from resilience.stats.ordinal_data import OrdinalData
-from resilience.stats.ordinal_system import log_spread, random_location
+from resilience.stats.marks.ordinal import OrdinalFit
+from resilience.stats.marks.ordinal_data import OrdinalData
+from resilience.stats.marks.ordinal_system import log_spread, random_location
 
 __all__ = ["Fitted", "total_variance", "within_variance", "working_estimates"]
 

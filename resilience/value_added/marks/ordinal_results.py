@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from resilience.errors import SpecificationError
 from resilience.i18n import text
-from resilience.stats.prediction_errors import coefficient_half
+from resilience.stats.prediction.prediction_errors import coefficient_half
 from resilience.value_added.effects.effects_results import EffectsResults
 from resilience.value_added.years.targets import Target, predicted, read_target, year_numbers
 

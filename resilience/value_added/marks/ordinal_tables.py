@@ -7,9 +7,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.data.mark_layout import Layout
-from resilience.stats.ordinal import OrdinalFit
-from resilience.stats.ordinal_data import RandomParts
-from resilience.stats.prediction_errors import EffectErrors
+from resilience.stats.marks.ordinal import OrdinalFit
+from resilience.stats.marks.ordinal_data import RandomParts
+from resilience.stats.prediction.prediction_errors import EffectErrors
 from resilience.value_added.definitions.question import DataKind, infer_question
 from resilience.value_added.effects.effects_table import coefficient_table, effects_table
 from resilience.value_added.marks.mark_tables import (

@@ -44,16 +44,16 @@ from numpy.typing import NDArray
 from resilience.data.design import check_rows
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
-from resilience.stats.prediction_errors import EffectErrors
-from resilience.stats.summary_blocks import semidefinite_root
-from resilience.stats.summary_data import (
+from resilience.stats.means.summary_blocks import semidefinite_root
+from resilience.stats.means.summary_data import (
     Component,
     Outer,
     SharedPupils,
     SummaryData,
     Variances,
 )
-from resilience.stats.summary_fit import CellMeans, Predicted, SummaryFit, Target
+from resilience.stats.means.summary_fit import CellMeans, Predicted, SummaryFit, Target
+from resilience.stats.prediction.prediction_errors import EffectErrors
 from resilience.validation import check_columns, check_not_empty, check_numeric
 from resilience.value_added.definitions.question import Question
 from resilience.value_added.means.means_estimates import (

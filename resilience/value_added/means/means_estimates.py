@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.stats.prediction_errors import EffectErrors
-from resilience.stats.summary_data import (
+from resilience.stats.means.summary_data import (
     Component,
     Outer,
     SharedPupils,
     SummaryData,
 )
-from resilience.stats.summary_fit import CellMeans, Predicted, SummaryFit, Target
+from resilience.stats.means.summary_fit import CellMeans, Predicted, SummaryFit, Target
+from resilience.stats.prediction.prediction_errors import EffectErrors
 from resilience.value_added.means.means_reading import MeansTable, Procedures
 
 __all__ = [

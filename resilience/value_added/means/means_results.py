@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.stats.summary_fit import SummaryFit
+from resilience.stats.means.summary_fit import SummaryFit
 from resilience.value_added.definitions.question import Question
 from resilience.value_added.effects.effects_results import EffectsResults
 from resilience.value_added.effects.effects_table import coefficient_table, effects_table

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from resilience.stats.states import YearTarget
-from resilience.stats.summary_fit import SummaryFit, Target
+from resilience.stats.means.summary_fit import SummaryFit, Target
+from resilience.stats.prediction.states import YearTarget
 from resilience.value_added.definitions.drift import TargetMoments
 from resilience.value_added.means.means_estimates import Parts
 

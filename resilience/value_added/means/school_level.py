@@ -15,8 +15,8 @@ from threadpoolctl import threadpool_limits
 from resilience.data.design import formula_columns
 from resilience.errors import DataError, SpecificationError, WeakDataWarning, warn_weak_data
 from resilience.i18n import Bilingual, text
-from resilience.stats.summary_data import SharedPupils
-from resilience.stats.summary_fit import SummaryFit, fit_summaries
+from resilience.stats.means.summary_data import SharedPupils
+from resilience.stats.means.summary_fit import SummaryFit, fit_summaries
 from resilience.validation import check_choice
 from resilience.value_added.definitions.question import Question
 from resilience.value_added.means.cohort_prior import (

@@ -13,8 +13,8 @@ from resilience.data.design import check_outcome, check_rows, formula_columns, l
 from resilience.data.identifiers import identified
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
-from resilience.stats.persistence import fit_persistence
-from resilience.stats.persistence_products import Panel, persistence_products
+from resilience.stats.persistence.persistence import fit_persistence
+from resilience.stats.persistence.persistence_products import Panel, persistence_products
 from resilience.validation import (
     check_choice,
     check_columns,

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy import special
 
 from resilience.results import Convergence
-from resilience.stats.persistence import PersistenceFit
-from resilience.stats.persistence_products import Panel
+from resilience.stats.persistence.persistence import PersistenceFit
+from resilience.stats.persistence.persistence_products import Panel
 from resilience.value_added.effects.effects_table import coefficient_table
 from resilience.value_added.persistence.links import LinkedUnits
 from resilience.value_added.persistence.reports import TeacherErrors

@@ -22,9 +22,9 @@ from resilience.data.design import (
 )
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
-from resilience.stats.changed_products import ChangedProducts, nested_positions
 from resilience.stats.crossproducts import ONES, CrossProducts
-from resilience.stats.latent_cells import CellVariances, cell_variances
+from resilience.stats.strata.changed_products import ChangedProducts, nested_positions
+from resilience.stats.strata.latent_cells import CellVariances, cell_variances
 from resilience.value_added.definitions.definition import ModelDefinition
 from resilience.value_added.definitions.nesting import check_keys
 from resilience.value_added.definitions.specification import Intake, Structure

@@ -20,8 +20,8 @@ from threadpoolctl import threadpool_limits
 
 from resilience.data.design import Design
 from resilience.stats.crossproducts import CrossProducts
+from resilience.stats.engine.profile import Method
 from resilience.stats.mixed import MixedFit, effects_at, fit_mixed
-from resilience.stats.profile import Method
 from resilience.value_added.definitions.definition import ModelDefinition
 from resilience.value_added.definitions.drift import drift_covariance, fitted_products
 from resilience.value_added.definitions.specification import Structure

@@ -14,7 +14,7 @@ from resilience.data.design import design_from_frame
 from resilience.errors import DataError
 from resilience.i18n import text
 from resilience.results import Results, format_table
-from resilience.stats.profile import Method
+from resilience.stats.engine.profile import Method
 from resilience.value_added.definitions.question import question_cell
 from resilience.value_added.definitions.specification import Intake, Structure
 from resilience.value_added.effects.effects_results import EffectsResults

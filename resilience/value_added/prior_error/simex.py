@@ -11,8 +11,8 @@ import pandas as pd
 from resilience.data.design import formula_columns
 from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import text
-from resilience.stats.profile import Method
-from resilience.stats.simex import MULTIPLIERS, Extrapolation, simex_covariance
+from resilience.stats.engine.profile import Method
+from resilience.stats.refits.simex import MULTIPLIERS, Extrapolation, simex_covariance
 from resilience.validation import (
     check_choice,
     check_count,

@@ -10,7 +10,7 @@ import pandas as pd
 from resilience.errors import DataError
 from resilience.i18n import text
 from resilience.results import Results
-from resilience.stats.simex import Extrapolation
+from resilience.stats.refits.simex import Extrapolation
 
 __all__ = ["SimexResults", "Variance"]
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from resilience.i18n import text
-from resilience.stats.simex import (
+from resilience.stats.refits.simex import (
     MULTIPLIERS,
     Curves,
     Extrapolation,

@@ -18,10 +18,10 @@ from threadpoolctl import threadpool_limits
 from resilience.errors import DataError, ResilienceError
 from resilience.i18n import text
 from resilience.stats.crossproducts import CrossProducts
+from resilience.stats.engine.profile import Method, evaluate, to_own_units, working_units
 from resilience.stats.mixed import MixedFit, fit_mixed
-from resilience.stats.profile import Method, evaluate, to_own_units, working_units
-from resilience.stats.refits import RefitPlan, refit_plan
-from resilience.stats.simex import MULTIPLIERS
+from resilience.stats.refits.refits import RefitPlan, refit_plan
+from resilience.stats.refits.simex import MULTIPLIERS
 from resilience.value_added.definitions.definition import ModelDefinition
 from resilience.value_added.definitions.drift import drift_covariance, fitted_products
 from resilience.value_added.definitions.specification import Structure

@@ -29,9 +29,9 @@ from resilience.data.design import (
 )
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
-from resilience.stats.crossed_fit import fit_crossed
-from resilience.stats.crossed_products import CrossedFactor, CrossedProducts
-from resilience.stats.crossed_system import complement_columns
+from resilience.stats.crossed.crossed_fit import fit_crossed
+from resilience.stats.crossed.crossed_products import CrossedFactor, CrossedProducts
+from resilience.stats.crossed.crossed_system import complement_columns
 from resilience.stats.crossproducts import ONES
 from resilience.validation import check_choice, check_columns, check_table, check_unique
 from resilience.value_added.definitions.membership import Members, Membership

@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.data.design import Design, formula_columns
-from resilience.stats.crossed_fit import CrossedFit
-from resilience.stats.crossed_products import CrossedProducts, FactorProducts
+from resilience.stats.crossed.crossed_fit import CrossedFit
+from resilience.stats.crossed.crossed_products import CrossedProducts, FactorProducts
 from resilience.value_added.definitions.membership import Membership
 from resilience.value_added.definitions.question import infer_question, question_of
 from resilience.value_added.definitions.specification import Intake

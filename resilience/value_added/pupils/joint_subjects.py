@@ -37,8 +37,8 @@ from resilience.data.design import (
 )
 from resilience.errors import DataError, SpecificationError, warn_weak_data
 from resilience.i18n import text
-from resilience.stats.strata import StrataProducts
-from resilience.stats.strata_fit import fit_strata
+from resilience.stats.strata.strata import StrataProducts
+from resilience.stats.strata.strata_fit import fit_strata
 from resilience.validation import check_choice, check_table
 from resilience.value_added.definitions.nesting import check_nested, check_pupils
 from resilience.value_added.definitions.specification import Intake, Structure

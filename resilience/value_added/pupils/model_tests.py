@@ -34,10 +34,10 @@ from scipy import special
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, text
 from resilience.results import Results
-from resilience.stats.crossed_products import CrossedProducts
+from resilience.stats.crossed.crossed_products import CrossedProducts
 from resilience.stats.crossproducts import ONES, CrossProducts
 from resilience.stats.mixed import LevelEffects
-from resilience.stats.strata_fit import StrataFit
+from resilience.stats.strata.strata_fit import StrataFit
 from resilience.value_added.results import ValueAddedResults
 
 __all__ = [

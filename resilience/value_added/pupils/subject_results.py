@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from resilience.data.design import Design, formula_columns
 from resilience.i18n import text
-from resilience.stats.strata_fit import StrataFit
+from resilience.stats.strata.strata_fit import StrataFit
 from resilience.value_added.definitions.question import infer_question, question_of
 from resilience.value_added.definitions.specification import Intake
 from resilience.value_added.effects.effects_table import coefficient_table, effects_table

@@ -26,8 +26,8 @@ from scipy import special
 
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import text
-from resilience.stats.prediction_errors import coefficient_half
-from resilience.stats.states import YearTarget
+from resilience.stats.prediction.prediction_errors import coefficient_half
+from resilience.stats.prediction.states import YearTarget
 from resilience.validation import check_count, check_fraction, check_number, shorten
 from resilience.value_added.definitions.drift import TargetMoments
 from resilience.value_added.years.moments import check_years, target_moments

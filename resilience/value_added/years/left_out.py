@@ -4,8 +4,8 @@ Held against the year's own residual such an effect validates the model: it shar
 that year.  Two ways, both with the variances of the fit:
 
 * where yearly residuals hold all that the fit knows of schools, in closed form
-  (`resilience.stats.left_out_years`), with the coefficients of the fit.  They have seen the year,
-  one school of many: the correlation this leaves with the year's own noise is counted in
+  (`resilience.stats.prediction.left_out_years`), with the coefficients of the fit.  They have seen
+  the year, one school of many: the correlation this leaves with the year's own noise is counted in
   ``std_error`` and vanishes with the number of schools;
 * with slopes or outer levels, from the cross-products without the year, year by year.
   The coefficients are then those of the other years (generalised least squares at the fit's
@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from resilience.errors import SpecificationError
 from resilience.i18n import text
 from resilience.stats.crossproducts import ONES, CrossProducts
-from resilience.stats.left_out_years import LeftOutYears, left_out_years
 from resilience.stats.mixed import LevelEffects, MixedFit, dependent_columns, effects_at
-from resilience.stats.strata_fit import StrataFit
+from resilience.stats.prediction.left_out_years import LeftOutYears, left_out_years
+from resilience.stats.strata.strata_fit import StrataFit
 from resilience.value_added.definitions.drift import drift_of
 from resilience.value_added.years.moments import check_years
 from resilience.value_added.years.panel import (

@@ -1,10 +1,11 @@
 r"""Best linear predictions of what lasts and of single years, whatever the model.
 
 Where the yearly residuals hold all that the fit knows (schools and years, any covariance between
-years), the closed form of `resilience.stats.states` serves.  With slopes, outer levels or subjects
-the years are written as a vector of the school's own groups (`resilience.stats.year_vectors`);
-where units cross, each target is one linear function of the fit's effects
-(`resilience.stats.row_errors`); models of means hand their own posterior over.
+years), the closed form of `resilience.stats.prediction.states` serves.  With slopes, outer levels
+or subjects the years are written as a vector of the school's own groups
+(`resilience.stats.prediction.year_vectors`); where units cross, each target is one linear function
+of the fit's effects (`resilience.stats.prediction.row_errors`); models of means hand their own
+posterior over.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from numpy.typing import NDArray
 
 from resilience.errors import SpecificationError
 from resilience.i18n import text
-from resilience.stats.crossed_products import CrossedProducts
+from resilience.stats.crossed.crossed_products import CrossedProducts
 from resilience.stats.crossproducts import CrossProducts
 from resilience.stats.mixed import MixedFit
-from resilience.stats.prediction_errors import coefficient_half
-from resilience.stats.row_errors import LevelRows, crossed_row_variances
-from resilience.stats.states import YearTarget, target_posteriors
-from resilience.stats.year_vectors import vector_effects
+from resilience.stats.prediction.prediction_errors import coefficient_half
+from resilience.stats.prediction.row_errors import LevelRows, crossed_row_variances
+from resilience.stats.prediction.states import YearTarget, target_posteriors
+from resilience.stats.prediction.year_vectors import vector_effects
 from resilience.validation import shorten
 from resilience.value_added.definitions.drift import Drift, TargetMoments, drift_of
 from resilience.value_added.years.panel import (

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from resilience.errors import DataError
 from resilience.i18n import text
-from resilience.stats.states import YearTarget, target_posteriors
+from resilience.stats.prediction.states import YearTarget, target_posteriors
 from resilience.value_added.years.yearly import YearlyEffects, school_year_cells
 
 __all__ = [

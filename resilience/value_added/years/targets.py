@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from resilience.errors import SpecificationError
 from resilience.i18n import text
-from resilience.stats.states import YearTarget
+from resilience.stats.prediction.states import YearTarget
 from resilience.validation import shorten
 from resilience.value_added.years.moments import check_years, target_moments
 from resilience.value_added.years.panel import has_further_parts, year_labels, year_numbers
@@ -39,14 +39,14 @@ def target_table(
 
     With :math:`d_t = u + v_t + e_t`, :math:`\mathrm{cov}(v_t, v_s) = \sigma_v^2\rho^{|t-s|}` and
     the known :math:`\mathrm{Var}(e_t) = s_t^2`, the prediction is :math:`k'V^{-1}d` with variance
-    :math:`q - k'V^{-1}k`; k and q are the covariances of the target with the years' effects and
-    its variance among schools (`resilience.stats.states.target_posteriors`).  ``persistent`` is u,
-    a year's effect :math:`u + v_t`.  Slopes, outer levels, subjects and crossed units enter
+    :math:`q - k'V^{-1}k`; k and q are the covariances of the target with the years' effects and its
+    variance among schools (`resilience.stats.prediction.states.target_posteriors`).  ``persistent``
+    is u, a year's effect :math:`u + v_t`.  Slopes, outer levels, subjects and crossed units enter
     through the fit's own joint posterior (`resilience.value_added.years.moments`).  ``mse`` is the
     mean squared error of the prediction, ``std_error`` its root; ``reliability`` is one minus
     ``conditional_sd``² over q, and ``prmse`` the same with ``mse``: the proportional reduction of
-    the mean squared error against taking every school for average, below 0 where the average is
-    the better guess.
+    the mean squared error against taking every school for average, below 0 where the average is the
+    better guess.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from resilience.errors import DataError, SpecificationError, WeakDataWarning
 from resilience.i18n import text
 from resilience.results import Results
-from resilience.stats.prediction_accuracy import prediction_accuracy
+from resilience.stats.prediction.prediction_accuracy import prediction_accuracy
 from resilience.validation import (
     check_columns,
     check_fraction,

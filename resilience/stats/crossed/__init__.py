@@ -1,0 +1,1 @@
+"""Crossed effects and multiple membership by sparse Cholesky."""

@@ -1,0 +1,1 @@
+"""Elimination, profiled criterion, gradient and search of nested mixed models."""

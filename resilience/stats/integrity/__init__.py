@@ -1,0 +1,1 @@
+"""Signs of altered results in distributions of scores."""

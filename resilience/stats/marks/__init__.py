@@ -1,0 +1,1 @@
+"""Ordinal models of counts of marks."""

@@ -1,0 +1,1 @@
+"""Mixed models of published means with known sampling variance."""

@@ -1,0 +1,1 @@
+"""Variable persistence of teachers' effects."""

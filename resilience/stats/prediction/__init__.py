@@ -1,0 +1,1 @@
+"""Errors of predicted effects, over years, rows and pairs of results."""

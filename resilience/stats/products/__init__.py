@@ -1,0 +1,1 @@
+"""Parts of cross-products: levels, subsets of columns, cells of accumulation."""

@@ -1,0 +1,1 @@
+"""Fits once more: simulated, left out, drawn, extrapolated."""

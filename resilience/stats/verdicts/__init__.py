@@ -1,0 +1,1 @@
+"""From an estimate and its error to a verdict."""
