@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +18,7 @@ from resilience.errors import DataError
 from resilience.i18n import text
 from resilience.results import Results, join_by
 from resilience.stats.clusters.partitions import Codes
+from resilience.stats.clusters.pieces import in_pieces, seeds_of
 from resilience.validation import (
     check_columns,
     check_count,
@@ -31,7 +31,6 @@ __all__ = ["OverlapResults", "neighbour_overlap", "neighbour_overlap_between"]
 
 _CORE = 0.8  # share of replicates that a neighbour survives to belong to the core
 _ONE_OF_MANY = 0.5
-_PIECES = 8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -129,29 +128,22 @@ def neighbour_overlap(
     ----------
     NFERNeighbours.
     """
-    from joblib import Parallel, delayed, effective_n_jobs  # type: ignore[import-untyped]  # ships no types
-
     check_instance(
         found, NeighbourResults, argument="found", example="rs.StatisticalNeighbours(...).fit(...)"
     )
     check_count(n_resamples, argument="n_resamples", least=2)
     check_fraction(weight_noise, argument="weight_noise")
     check_jobs(n_jobs)
-    seeds = np.random.default_rng(random_state).integers(0, 2**31 - 1, size=n_resamples)
-    workers = max(1, int(effective_n_jobs(n_jobs)))
-    pieces = np.array_split(seeds, min(n_resamples, _PIECES * workers))
     row, near, sizes = _pairs(found)
     task = partial(_piece, found, row, near, sizes, weight_noise)
-    made: Any = (task(piece.tolist()) for piece in pieces)
-    if workers > 1:
-        made = Parallel(n_jobs=n_jobs, return_as="generator")(
-            delayed(task)(piece.tolist()) for piece in pieces
-        )
-    if progress:
-        from tqdm import tqdm
-
-        made = tqdm(made, total=len(pieces), desc="neighbours")
-    kept = np.sum(list(made), axis=0) / n_resamples
+    made = in_pieces(
+        task,
+        seeds_of(random_state, n_resamples),
+        n_jobs=n_jobs,
+        progress=progress,
+        title="neighbours",
+    )
+    kept = np.sum(made, axis=0) / n_resamples
     return _assembled(found, row, sizes, kept, n_resamples, weight_noise)
 
 

@@ -19,12 +19,13 @@ from resilience.stats.clusters.partitions import (
     Partitioner,
     prediction_strength,
 )
+from resilience.stats.clusters.pieces import in_pieces
 from resilience.stats.clusters.resampling import replicate
 from resilience.stats.clusters.silhouettes import silhouettes
 
 __all__ = ["Criteria", "measure_numbers"]
 
-_PIECES = 8  # of the replicates of one task for each worker: what a progress bar moves by
+_Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -197,29 +198,16 @@ def _fits(
 
 @dataclass(frozen=True, kw_only=True)
 class _Runner:
-    """Calls in pieces, on as many workers as wanted; results in the order of the calls."""
+    """Calls on as many workers as wanted; results in the order of the calls."""
 
     n_jobs: int
     progress: bool
 
-    def __call__(self, calls: Sequence[tuple[Any, tuple[Any, ...]]], title: str) -> list[Any]:
-        from joblib import Parallel, delayed, effective_n_jobs  # type: ignore[import-untyped]  # ships no types
-
-        workers = max(1, int(effective_n_jobs(self.n_jobs)))
-        pieces = np.array_split(np.arange(len(calls)), min(len(calls), _PIECES * workers))
-        chunks = [[calls[i] for i in piece] for piece in pieces]
-        made: Any = (_piece(chunk) for chunk in chunks)
-        if workers > 1:
-            made = Parallel(n_jobs=self.n_jobs, return_as="generator")(
-                delayed(_piece)(chunk) for chunk in chunks
-            )
-        if self.progress:
-            from tqdm import tqdm
-
-            made = tqdm(made, total=len(chunks), desc=title)
+    def __call__(self, calls: Sequence[_Call], title: str) -> list[Any]:
+        made = in_pieces(_piece, calls, n_jobs=self.n_jobs, progress=self.progress, title=title)
         return [value for part in made for value in part]
 
 
-def _piece(calls: Sequence[tuple[Any, tuple[Any, ...]]]) -> list[Any]:
+def _piece(calls: list[_Call]) -> list[Any]:
     with threadpool_limits(limits=1):  # many threads on small matrices cost more than they give
         return [function(*arguments) for function, arguments in calls]

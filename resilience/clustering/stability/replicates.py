@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +12,10 @@ from threadpoolctl import threadpool_limits
 
 from resilience.clustering.conditions.scaled import ScaledSchools
 from resilience.stats.clusters.partitions import Codes, Floats, Partitioner
+from resilience.stats.clusters.pieces import in_pieces, seeds_of
 from resilience.stats.clusters.resampling import ResamplingScheme, replicate
 
 __all__ = ["Redraw", "Replicates", "resample_partition"]
-
-_PIECES = 8  # of the replicates for each worker: what a progress bar moves by
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,23 +84,14 @@ def resample_partition(
     progress : bool
         Whether a bar is drawn.
     """
-    from joblib import Parallel, delayed, effective_n_jobs  # type: ignore[import-untyped]  # ships no types
-
-    seeds = [
-        int(s) for s in np.random.default_rng(random_state).integers(0, 2**31 - 1, n_resamples)
-    ]
-    workers = max(1, int(effective_n_jobs(n_jobs)))
-    pieces = np.array_split(np.array(seeds), min(n_resamples, _PIECES * workers))
     task = partial(_piece, rows, labels, method, scheme=scheme, redrawn=redrawn)
-    made: Any = (task(piece.tolist()) for piece in pieces)
-    if workers > 1:
-        made = Parallel(n_jobs=n_jobs, return_as="generator")(
-            delayed(task)(piece.tolist()) for piece in pieces
-        )
-    if progress:
-        from tqdm import tqdm
-
-        made = tqdm(made, total=len(pieces), desc=f"k = {int(labels.max()) + 1}")
+    made = in_pieces(
+        task,
+        seeds_of(random_state, n_resamples),
+        n_jobs=n_jobs,
+        progress=progress,
+        title=f"k = {int(labels.max()) + 1}",
+    )
     jaccard, votes = zip(*made, strict=True)
     return Replicates(jaccard=np.concatenate(jaccard), votes=np.sum(votes, axis=0))
 
