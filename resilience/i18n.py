@@ -23,6 +23,7 @@ __all__ = [
     "check_language",
     "decimal",
     "has_text",
+    "numeral",
     "text",
     "text_keys",
 ]
@@ -164,7 +165,11 @@ def text(key: str, /, **values: object) -> Bilingual:
 
 def decimal(value: float, digits: int = 2) -> Bilingual:
     """Return a number with a decimal point in English and a decimal comma in Russian."""
-    shown = f"{value:.{digits}f}"
+    return numeral(f"{value:.{digits}f}")
+
+
+def numeral(shown: str) -> Bilingual:
+    """Return a printed number with its decimal point in English and a comma in Russian."""
     return Bilingual(shown, shown.replace(".", ","))
 
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from resilience.detection.verdicts.tables import gather
 from resilience.errors import DataError, SpecificationError
-from resilience.i18n import Bilingual, check_language, text
+from resilience.i18n import Bilingual, check_language, numeral, text
 from resilience.results import Results, format_table
 from resilience.stats.lists.share_funnel import ShareFunnel, share_funnel_of
 from resilience.validation import check_columns, nearest_names, shorten
@@ -200,7 +200,7 @@ def _notes(found: ShareFunnel, absent: int) -> tuple[Bilingual, ...]:
     if found.reason is not None:
         notes.append(found.reason)
     shown = f"{found.expected_outside(LEVELS[0]):.1f}"
-    notes.append(text("share_funnel.chance", n=Bilingual(shown, shown.replace(".", ","))))
+    notes.append(text("share_funnel.chance", n=numeral(shown)))
     if absent:
         notes.append(text("share_funnel.absent", n=absent))
     return tuple(notes)

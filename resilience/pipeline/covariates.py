@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from resilience.i18n import Bilingual, text
+from resilience.i18n import Bilingual, numeral, text
 from resilience.validation import check_columns, check_not_empty, shorten
 
 __all__ = ["complete_rows", "stated_correlation", "with_covariates"]
@@ -91,4 +91,4 @@ def complete_rows(
 def stated_correlation(correlation: float) -> Bilingual:
     """Return the note on the correlation of two results of one pupil, which nobody estimated."""
     words = f"{correlation:g}"
-    return text("pipeline.correlation", r=Bilingual(words, words.replace(".", ",")))
+    return text("pipeline.correlation", r=numeral(words))

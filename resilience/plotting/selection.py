@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.ticker import PercentFormatter
 
 from resilience.errors import DataError
-from resilience.i18n import Bilingual, check_language, text
+from resilience.i18n import Bilingual, check_language, numeral, text
 from resilience.plotting.canvas import GREY, PALETTE, look, new_axes, write_numbers
 from resilience.plotting.inputs import frame_of
 from resilience.plotting.labels import shortened
@@ -120,9 +120,7 @@ def _title(found: Any, bounded: bool) -> Bilingual:
     if assumption is None:
         return text("selection.plot_plain_bounds")
     delta = f"{getattr(found, 'delta', 0.0):g}"
-    words = text(
-        f"selection.assumption_{assumption}", delta=Bilingual(delta, delta.replace(".", ","))
-    )
+    words = text(f"selection.assumption_{assumption}", delta=numeral(delta))
     return text("selection.plot_bounds", assumption=words)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from resilience.columns import column, column_names
 from resilience.errors import DataError, SpecificationError
-from resilience.i18n import Bilingual, text
+from resilience.i18n import Bilingual, numeral, text
 from resilience.validation import (
     check_columns,
     check_not_empty,
@@ -57,7 +57,7 @@ class Outcomes:
 def decimal(value: float, digits: int = 2) -> Bilingual:
     """Return a number for both languages: a decimal comma in Russian, no zeros at the end."""
     shown = f"{value:.{digits}f}".rstrip("0").rstrip(".").replace("-", "−")
-    return Bilingual(shown, shown.replace(".", ","))
+    return numeral(shown)
 
 
 def table_of_results(results: Any) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from resilience.clustering.municipal.features import Features
-from resilience.i18n import Bilingual, text
+from resilience.i18n import Bilingual, numeral, text
 from resilience.stats.clusters.areas import cluster_agreement, ward_cuts
 from resilience.stats.clusters.gap import gap_curve, reference_within
 from resilience.stats.clusters.partitions import within_sum_of_squares
@@ -127,7 +127,7 @@ def _judged(
         faults.append(text("cluster_profiles.fault_gap"))
     if not least >= STABLE:
         shown = f"{least:.2f}"
-        value = Bilingual(shown, shown.replace(".", ","))
+        value = numeral(shown)
         faults.append(text("cluster_profiles.fault_jaccard", value=value))
     if smallest < SMALLEST:
         faults.append(text("cluster_profiles.fault_small", n=smallest))

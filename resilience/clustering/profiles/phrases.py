@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from resilience.columns import column, column_names
-from resilience.i18n import Bilingual, has_text, text
+from resilience.i18n import Bilingual, has_text, numeral, text
 
 __all__ = ["LEVELS", "numbers_beside", "phrase", "stratum_phrase"]
 
@@ -116,6 +116,6 @@ def _told_apart(own: float, region: float, *, least: int) -> tuple[Bilingual, Bi
             break
     signed = [p.replace("-", "−") for p in printed]
     return (
-        Bilingual(signed[0], signed[0].replace(".", ",")),
-        Bilingual(signed[1], signed[1].replace(".", ",")),
+        numeral(signed[0]),
+        numeral(signed[1]),
     )

@@ -14,7 +14,7 @@ from resilience.clustering.conditions.scaled import ScaledSchools
 from resilience.clustering.profiles.labels import labels_of, names_of, scaled_of
 from resilience.clustering.profiles.phrases import stratum_phrase
 from resilience.errors import DataError, SpecificationError
-from resilience.i18n import Bilingual, text
+from resilience.i18n import Bilingual, numeral, text
 from resilience.results import Results, join_by
 from resilience.stats.clusters.effect_sizes import group_means
 from resilience.stats.clusters.partitions import adjusted_rand, contingency
@@ -375,7 +375,7 @@ def _notes(mix: SettlementMix, strata: tuple[str, ...]) -> tuple[Bilingual, ...]
     found = []
     apart = [c for c in mix.columns if c in strata]
     printed = f"{mix.adjusted_rand:.2f}"
-    value = Bilingual(printed, printed.replace(".", ","))
+    value = numeral(printed)
     if apart:
         found.append(text("cluster_profiles.note_strata", columns=", ".join(apart)))
     elif mix.adjusted_rand >= _SAME:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from resilience.i18n import Bilingual
+from resilience.i18n import Bilingual, numeral
 
 __all__ = ["MARKERS", "Line", "line_table", "number"]
 
@@ -62,7 +62,7 @@ class Line:
 def number(value: float, digits: int = 2) -> Bilingual:
     """Return a number as sentences print it, with the decimal sign of each language."""
     shown = f"{value:.{digits}f}".replace("-", "−")
-    return Bilingual(shown, shown.replace(".", ","))
+    return numeral(shown)
 
 
 def line_table(lines: Sequence[Line]) -> pd.DataFrame:

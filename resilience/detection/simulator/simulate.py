@@ -27,7 +27,7 @@ from resilience.detection.simulator.shares import Shares, TrueShares, true_share
 from resilience.detection.simulator.tables import Lists, differences, grouped, school_rows
 from resilience.detection.verdicts.guards import yes_or_no
 from resilience.errors import SpecificationError
-from resilience.i18n import Bilingual, text
+from resilience.i18n import Bilingual, numeral, text
 from resilience.stats.lists.share_moments import FailureParts
 from resilience.validation import check_choice
 
@@ -221,7 +221,7 @@ def _notes(
     n_replicates: int,
 ) -> tuple[Bilingual, ...]:
     shown = f"{0.5 / n_replicates**0.5:.3f}"
-    error = Bilingual(shown, shown.replace(".", ","))
+    error = numeral(shown)
     notes = [
         text("simulator.note_draws", n=n_replicates, error=error),
         text(f"simulator.note_truth_{truth}", share=f"{100 * truth_share:g}"),

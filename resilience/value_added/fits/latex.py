@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from resilience.i18n import Bilingual, check_language, text
+from resilience.i18n import Bilingual, check_language, numeral, text
 from resilience.results import format_table
 from resilience.value_added.fits.summaries import variance_words
 
@@ -121,7 +121,7 @@ def _footer(results: PupilFit) -> list[Bilingual]:
     return [
         text(
             "summaries.reml" if results.method == "reml" else "summaries.ml",
-            value=Bilingual(printed, printed.replace(".", ",")),
+            value=numeral(printed),
         ),
         text("summaries.sizes", rows=results.mixed.n_rows, schools=results.n_schools),
     ]

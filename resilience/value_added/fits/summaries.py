@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from resilience.data.design_formula import formula_columns
-from resilience.i18n import Bilingual, check_language, text
+from resilience.i18n import Bilingual, check_language, numeral, text
 from resilience.results import format_table
 from resilience.stats.crossproducts import ONES
 from resilience.value_added.definitions.question import describe_data, question_basis
@@ -121,4 +121,4 @@ def convergence_words(results: PupilFit) -> list[Bilingual]:
 def _number(key: str, value: float) -> Bilingual:
     """Return a sentence with a number, a decimal comma in the Russian one."""
     printed = f"{value:.3f}"
-    return text(key, value=Bilingual(printed, printed.replace(".", ",")))
+    return text(key, value=numeral(printed))

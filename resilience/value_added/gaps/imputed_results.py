@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from resilience.i18n import Bilingual, text
+from resilience.i18n import Bilingual, numeral, text
 from resilience.results import format_table
 from resilience.stats.rubin import pool_estimates
 from resilience.value_added.effects.explained_variance import explained_variance_table
@@ -164,4 +164,4 @@ class ImputedResults(PooledMethods, ValueAddedResults):
 def _printed(value: float) -> Bilingual:
     """Return a number with the decimal sign of each language."""
     shown = f"{value:.1f}"
-    return Bilingual(shown, shown.replace(".", ","))
+    return numeral(shown)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from resilience.i18n import Bilingual, text
+from resilience.i18n import Bilingual, numeral, text
 from resilience.results import Results
 from resilience.validation import check_columns
 
@@ -153,7 +153,7 @@ def gap_words(missing: MissingResults | None) -> list[Bilingual]:
     words = text(
         f"imputation.handled_{missing.handling}",
         pupils=int(last["n_missing"]),
-        share=Bilingual(share, share.replace(".", ",")),
+        share=numeral(share),
         schools=int(last["n_schools"]),
         columns=named,
     )
