@@ -32,9 +32,11 @@ from resilience.value_added.fits.refits import RefitMethods
 
 CYRILLIC = re.compile("[А-Яа-яЁё]{3}")
 # Names made of the user's own: a rule's id, an intake column whose school mean was asked for, a
-# choice of a multiverse, the columns that name a pupil's several schools.
+# choice of a multiverse, the columns that name a pupil's several schools, scaled columns and the
+# expectations that are compared.
 MADE_OF_NAMES = re.compile(
     r"verdict_.+|.+_mean|.+_missing|choice_.+|.+ \(largest share\)|z: .+|expected: .+"
+    r"|equal|supervised|mahalanobis|regression"
 )
 
 
