@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from resilience.columns import column_names, label
-from resilience.errors import DataError
+from resilience.errors import DataError, SpecificationError
 from resilience.i18n import check_language, text
 from resilience.plotting.canvas import GREY, PALETTE, look, new_axes, write_numbers
 from resilience.plotting.labels import shortened
@@ -47,8 +47,12 @@ def plot_neighbours(
     ------
     DataError
         If the school is unknown, or has no list.
+    SpecificationError
+        If the argument is no such result.
     """
     check_language(lang)
+    if not hasattr(result, "quality"):
+        raise SpecificationError(text("neighbours.no_neighbours", kind=type(result).__name__))
     scaled, lists = result.scaled, result.neighbours
     ids = scaled.schools["school_id"].astype(str)
     if not len(lists):

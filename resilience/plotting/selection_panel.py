@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from resilience.errors import SpecificationError
 from resilience.i18n import check_language, text
 from resilience.plotting.canvas import GREY, PALETTE, look, new_axes, write_numbers
 from resilience.results import axis_label
@@ -37,8 +38,15 @@ def plot_selection_panel(result: Any, *, ax: Axes | None = None, lang: str = "en
     -------
     Axes
         The axes given or made; the panels are its ``child_axes``, row by row.
+
+    Raises
+    ------
+    SpecificationError
+        If the argument is no such result.
     """
     check_language(lang)
+    if not hasattr(result, "k_table"):
+        raise SpecificationError(text("n_clusters.no_selection", kind=type(result).__name__))
     table, settings = result.k_table, result.settings
     with look():
         ax = new_axes(7.8, 5.4) if ax is None else ax

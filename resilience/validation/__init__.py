@@ -10,6 +10,7 @@ from resilience.validation.arguments import (
     check_names,
     check_number,
     check_positive,
+    check_seed,
 )
 from resilience.validation.policy import (
     check_differencing,
@@ -46,6 +47,7 @@ __all__ = [
     "check_number",
     "check_numeric",
     "check_positive",
+    "check_seed",
     "check_small_cells",
     "check_table",
     "check_unique",

@@ -20,6 +20,7 @@ __all__ = [
     "check_names",
     "check_number",
     "check_positive",
+    "check_seed",
 ]
 
 
@@ -87,6 +88,17 @@ def check_count(value: object, *, argument: str, least: int = 1) -> int:
             text("validation.count", argument=argument, value=repr(value), least=least)
         )
     return int(value)
+
+
+def check_seed(value: object) -> int | None:
+    """Return ``random_state`` if it is None or a whole number of at least 0.
+
+    Raises
+    ------
+    SpecificationError
+        Otherwise.
+    """
+    return None if value is None else check_count(value, argument="random_state", least=0)
 
 
 def check_jobs(value: object) -> int:

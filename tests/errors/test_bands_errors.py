@@ -42,6 +42,8 @@ def test_there_must_be_results_to_learn_from(schools: pd.DataFrame) -> None:
     model = ContextBands(CONDITIONS)
     with pytest.raises(rs.DataError, match="'mean_score'"):
         model.fit(schools.drop(columns="mean_score"))
+    with pytest.raises(rs.SpecificationError, match="random_state"):
+        model.fit(schools, random_state="a")  # type: ignore[arg-type]  # the mistake under test
     with pytest.raises(rs.DataError, match=r"learnt from 8 school-years.*needs 15"):
         model.fit(schools[schools["year"] == 2025].head(8))
 

@@ -35,6 +35,8 @@ def test_few_resamples_warn(schools: pd.DataFrame) -> None:
     clusters = ClusterModel(CONDITIONS, n_clusters=2).fit(schools)
     with pytest.warns(rs.WeakDataWarning, match="take 50 or more"):
         cluster_stability(clusters, n_resamples=10)
+    with pytest.raises(rs.SpecificationError, match="random_state"):
+        cluster_stability(clusters, random_state="a")  # type: ignore[arg-type]  # the mistake under test
     with pytest.raises(rs.SpecificationError, match="n_resamples"):
         cluster_stability(clusters, n_resamples=1)
 

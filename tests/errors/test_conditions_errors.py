@@ -39,6 +39,9 @@ def schools() -> pd.DataFrame:
         ({"continuous": ["low_income"]}, r"'low_income' is a share.*shares=\['low_income'\]"),
         ({"compositions": {"education": ["edu_low"]}}, "'education' needs at least two"),
         ({"ordinal": {"stage": ["1-4"]}}, "'stage' needs at least two"),
+        ({"ordinal": {"stage": "abc"}}, "'stage' needs at least two"),
+        ({"compositions": {"education": "ab"}}, "'education' needs at least two"),
+        ({"shares": ["low_income"], "base": 3}, r"Conditions\.base"),
         ({"continuous": {"n_pupils": "sqrt"}}, "'sqrt'"),
         ({"continuous": ["n_pupils"], "weights": {"low_income": 1}}, "'low_income'.*'n_pupils'"),
         ({"continuous": ["n_pupils"], "weights": {"n_pupils": 0}}, "> 0"),
@@ -118,6 +121,10 @@ def test_years_and_columns_that_are_not_there(schools: pd.DataFrame) -> None:
         rs.scale_conditions(schools.drop(columns="year"), conditions, year=2024)
     with pytest.raises(rs.DataError, match="'remoteness_km'"):
         rs.scale_conditions(schools.drop(columns="remoteness_km"), conditions)
+    with pytest.raises(rs.SpecificationError, match="year is '2024'"):
+        rs.scale_conditions(schools, conditions, year="2024")  # type: ignore[arg-type]  # the mistake
+    with pytest.raises(rs.SpecificationError, match=r"scaling=scaled\.scaling"):
+        rs.scale_conditions(schools, conditions, scaling="2024")  # type: ignore[arg-type]  # the mistake
     with pytest.raises(rs.SpecificationError, match=r"rs.Conditions"):
         rs.scale_conditions(schools, ["n_pupils"])  # type: ignore[arg-type]  # the mistake under test
 

@@ -46,6 +46,12 @@ def test_numbers_of_clusters(schools: pd.DataFrame) -> None:
         select_n_clusters(schools, CONDITIONS, k=())
     with pytest.raises(rs.SpecificationError, match=r"k .*at least 2"):
         select_n_clusters(schools, CONDITIONS, k=(1, 2))
+    with pytest.raises(rs.SpecificationError, match=r"k is 3, .*k=\[3\]"):
+        select_n_clusters(schools, CONDITIONS, k=3)  # type: ignore[arg-type]  # the mistake under test
+    with pytest.raises(rs.SpecificationError, match="random_state"):
+        select_n_clusters(schools, CONDITIONS, random_state=-1)
+    with pytest.raises(rs.SpecificationError, match="not from DataFrame"):
+        rs.plot_selection_panel(schools)
     with pytest.raises(rs.SpecificationError, match="'means'"):
         select_n_clusters(schools, CONDITIONS, method="means")  # type: ignore[arg-type]  # the mistake under test
 

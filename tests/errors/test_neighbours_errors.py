@@ -104,6 +104,9 @@ def test_remoteness_needs_places(schools: pd.DataFrame) -> None:
         remoteness(schools.head(1))
     with pytest.raises(rs.DataError, match="M2"):
         remoteness(schools, centres={"M1": (43.0, 60.0)})
+    for centre in ((43.0,), "M1", (43.0, 600.0)):
+        with pytest.raises(rs.SpecificationError, match="a centre is a pair of degrees"):
+            remoteness(schools, centres=centre)  # type: ignore[arg-type]  # the mistakes under test
     with pytest.raises(rs.DataError, match="school_id"):
         remoteness(pd.concat([schools, schools.head(1)]))
 
@@ -121,6 +124,12 @@ def test_overlap_needs_lists(schools: pd.DataFrame) -> None:
     found = StatisticalNeighbours(CONDITIONS).fit(schools)
     with pytest.raises(rs.SpecificationError, match="n_resamples"):
         neighbour_overlap(found, n_resamples=1)
+    with pytest.raises(rs.SpecificationError, match="random_state"):
+        neighbour_overlap(found, random_state="a")  # type: ignore[arg-type]  # the mistake under test
+    with pytest.raises(rs.SpecificationError, match="not from DataFrame"):
+        rs.plot_neighbours(schools)
+    with pytest.raises(rs.DataError, match="no school 'zzz'"):
+        rs.plot_neighbours(found, school_id="zzz")
     with pytest.raises(rs.SpecificationError, match="weight_noise"):
         neighbour_overlap(found, weight_noise=2.0)
     with pytest.raises(rs.SpecificationError, match="StatisticalNeighbours"):

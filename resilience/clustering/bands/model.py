@@ -28,6 +28,7 @@ from resilience.validation import (
     check_fraction,
     check_instance,
     check_names,
+    check_seed,
     shorten,
 )
 
@@ -140,6 +141,7 @@ class ContextBands:
         WeakDataWarning
             For strata too small to be cut.
         """
+        check_seed(random_state)
         rows = self._rows(schools, year, scaling, random_state)
         past = history
         if past is None and rows.year is not None:
@@ -183,6 +185,7 @@ class ContextBands:
             If a stratum was not in the fit.
         """
         check_instance(results, BandResults, argument="results", example="model.fit(schools)")
+        check_seed(random_state)
         rows = self._rows(schools, year, results.scaling, random_state)
         unknown = sorted({str(s) for s in rows.stratum} - set(results.cuts))
         if unknown:
@@ -227,7 +230,11 @@ class ContextBands:
         """
         check_columns(schools, ["school_id", "year"], table="schools")
         known = sorted({int(y) for y in schools["year"]})
-        wanted = known[1:] if years is None else sorted({int(y) for y in years})
+        wanted = (
+            known[1:]
+            if years is None
+            else sorted({check_count(y, argument="years", least=0) for y in years})
+        )
         if len(wanted) < 2 or not set(wanted) <= set(known):
             raise DataError(
                 text(

@@ -25,6 +25,7 @@ from resilience.i18n import Bilingual, text
 from resilience.results import Results, join_by
 from resilience.validation import (
     check_columns,
+    check_count,
     check_fraction,
     check_instance,
     check_names,
@@ -349,6 +350,10 @@ def scale_conditions(
         example="rs.Conditions(shares=['low_income'])",
     )
     check_fraction(max_missing, argument="max_missing")
+    if scaling is not None:
+        check_instance(scaling, Scaling, argument="scaling", example="scaling=scaled.scaling")
+    if year is not None:
+        check_count(year, argument="year", least=0)
     parted = check_names(strata, argument="strata", example="strata=['is_rural']")
     check_strata(parted, conditions)
     frame, chosen = read_year(schools, conditions, parted, year)

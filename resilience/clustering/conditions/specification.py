@@ -65,6 +65,7 @@ class Conditions:
     insist: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        check_names(self.base, argument="Conditions.base", example="base='n_pupils'", single=True)
         self._settle_fields()
         fields = (self.continuous, self.shares, self.compositions, self.nominal, self.ordinal)
         names = [name for own in (*fields, *self.compositions.values()) for name in own]
@@ -108,7 +109,9 @@ class Conditions:
         ):
             given = getattr(self, name)
             check_mapping(given, argument=f"Conditions.{name}", example=example)
-            settled = {key: tuple(own) for key, own in given.items()}
+            settled = {
+                key: (own,) if isinstance(own, str) else tuple(own) for key, own in given.items()
+            }
             short = [key for key, own in settled.items() if len(own) < 2]
             if short:
                 raise SpecificationError(

@@ -143,14 +143,25 @@ def _centres(
     schools: pd.DataFrame, centres: Mapping[str, tuple[float, float]] | tuple[float, float]
 ) -> Floats:
     if not isinstance(centres, Mapping):
-        return np.asarray(centres, dtype=np.float64)
+        return _centre(centres)
     check_mapping(centres, argument="centres", example="centres={'M01': (44.2, 42.0)}")
     check_columns(schools, ["municipality_id"], table="schools")
     home = schools["municipality_id"].astype(str)
     absent = sorted(set(home) - set(centres))
     if absent:
         raise DataError(text("neighbours.no_centre", municipalities=shorten(absent)))
-    return np.array([centres[name] for name in home], dtype=np.float64)
+    return np.array([_centre(centres[name]) for name in home])
+
+
+def _centre(given: object) -> Floats:
+    """Return latitude and longitude of a centre."""
+    pair = given if isinstance(given, tuple | list) else ()
+    numbers = [
+        v for v in pair if isinstance(v, int | float | np.number) and not isinstance(v, bool)
+    ]
+    if len(pair) != 2 or len(numbers) != 2 or abs(pair[0]) > 90 or abs(pair[1]) > 180:
+        raise SpecificationError(text("neighbours.centre", value=repr(given)))
+    return np.array(pair, dtype=np.float64)
 
 
 def _ids(schools: pd.DataFrame, rows: np.ndarray) -> str:

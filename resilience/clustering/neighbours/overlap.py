@@ -25,6 +25,7 @@ from resilience.validation import (
     check_fraction,
     check_instance,
     check_jobs,
+    check_seed,
 )
 
 __all__ = ["OverlapResults", "neighbour_overlap", "neighbour_overlap_between"]
@@ -134,6 +135,7 @@ def neighbour_overlap(
     check_count(n_resamples, argument="n_resamples", least=2)
     check_fraction(weight_noise, argument="weight_noise")
     check_jobs(n_jobs)
+    check_seed(random_state)
     row, near, sizes = _pairs(found)
     task = partial(_piece, found, row, near, sizes, weight_noise)
     made = in_pieces(

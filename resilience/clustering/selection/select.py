@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from resilience.clustering.selection.settings import SelectionSettings
 from resilience.errors import DataError, SpecificationError
 from resilience.i18n import Bilingual, decimal, text
 from resilience.stats.clusters.partitions import Floats
-from resilience.validation import check_count, check_instance, check_jobs
+from resilience.validation import check_count, check_instance, check_jobs, check_seed
 
 __all__ = ["select_for_rows", "select_n_clusters"]
 
@@ -127,6 +127,10 @@ def select_for_rows(
         chosen, SelectionSettings, argument="settings", example="rs.SelectionSettings(n_splits=20)"
     )
     check_jobs(n_jobs)
+    check_seed(random_state)
+    given: object = numbers
+    if not isinstance(given, Iterable) or isinstance(given, str):
+        raise SpecificationError(text("n_clusters.k_sequence", value=repr(numbers)))
     wanted = sorted({check_count(number, argument="k", least=2) for number in numbers})
     if not wanted:
         raise SpecificationError(text("n_clusters.no_numbers"))

@@ -13,7 +13,7 @@ from resilience.clustering.stability.replicates import resample_partition
 from resilience.errors import SpecificationError
 from resilience.i18n import text
 from resilience.stats.clusters.partitions import Codes, Floats
-from resilience.validation import check_count, check_instance, check_jobs
+from resilience.validation import check_count, check_instance, check_jobs, check_seed
 
 __all__ = ["stability_by_number"]
 
@@ -75,6 +75,7 @@ def stability_by_number(
         scaled, ScaledSchools, argument="scaled", example="rs.scale_conditions(schools, conditions)"
     )
     check_jobs(n_jobs)
+    check_seed(random_state)
     check_count(n_neighbours, argument="n_neighbours")
     numbers = sorted({check_count(number, argument="k", least=2) for number in k})
     if not numbers:

@@ -15,7 +15,13 @@ from resilience.errors import SpecificationError, warn_weak_data
 from resilience.i18n import text
 from resilience.stats.clusters.partitions import Floats
 from resilience.stats.clusters.resampling import ResamplingScheme
-from resilience.validation import check_choice, check_count, check_instance, check_jobs
+from resilience.validation import (
+    check_choice,
+    check_count,
+    check_instance,
+    check_jobs,
+    check_seed,
+)
 
 __all__ = ["cluster_stability", "stability_levels"]
 
@@ -89,6 +95,7 @@ def cluster_stability(
     check_choice(scheme, get_args(ResamplingScheme), argument="scheme")
     check_count(n_resamples, argument="n_resamples", least=2)
     check_jobs(n_jobs)
+    check_seed(random_state)
     if scheme == "noise" and not clusters.scaled.has_errors:
         raise SpecificationError(text("cluster_stability.no_errors"))
     if n_resamples < _FEW:

@@ -18,6 +18,7 @@ from resilience.results import Results, join_by
 from resilience.stats.clusters.partitions import matched_labels
 from resilience.validation import (
     check_columns,
+    check_count,
     check_finite,
     check_fraction,
     check_instance,
@@ -149,7 +150,11 @@ def clusters_over_years(
     check_numeric(schools, ["year"], table="schools")
     check_finite(schools, ["year"], table="schools", unit="school_id")
     known = sorted({int(y) for y in schools["year"]})
-    wanted = known if years is None else sorted({int(y) for y in years})
+    wanted = (
+        known
+        if years is None
+        else sorted({check_count(y, argument="years", least=0) for y in years})
+    )
     absent = [y for y in wanted if y not in known]
     if absent or len(wanted) < 2:
         raise DataError(
