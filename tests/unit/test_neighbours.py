@@ -67,6 +67,29 @@ def test_supervised_weights_come_from_earlier_years(schools: pd.DataFrame) -> No
     assert given.neighbours.equals(found.neighbours)
 
 
+def test_the_order_of_rows_changes_no_weight(schools: pd.DataFrame) -> None:
+    model = StatisticalNeighbours(CONDITIONS, metric="supervised", outcome="mean_score")
+    now = schools[schools["year"] == 2025]
+    one, two = model.fit(now), model.fit(now.sample(frac=1.0, random_state=3))
+    key = ["school_id", "neighbour_rank"]
+    names = [*key, "neighbour_id"]
+    assert (
+        one.neighbours.sort_values(key)[names].to_numpy().tolist()
+        == two.neighbours.sort_values(key)[names].to_numpy().tolist()
+    )
+
+
+def test_mahalanobis_needs_every_condition(schools: pd.DataFrame) -> None:
+    now = schools[schools["year"] == 2025].reset_index(drop=True)
+    now.loc[4, "low_income"] = np.nan
+    with pytest.warns(rs.WeakDataWarning):
+        found = StatisticalNeighbours(CONDITIONS, metric="mahalanobis", caliper=None).fit(now)
+    row = found.quality.iloc[4]
+    assert row["verdict"] == "insufficient_data"
+    assert "needs all of them" in row["reason"]
+    assert (found.quality["verdict"].drop(index=4) == "enough").all()
+
+
 def test_ties_are_decided_by_id_and_told() -> None:
     rows = np.array([[0.0], [1.0], [-1.0], [1.0], [5.0]])
     everyone = np.ones(5, dtype=bool)

@@ -107,9 +107,10 @@ def cross_fitted(scaled: ScaledSchools, outcome: Floats) -> MetricWeights:
     For a table of a single year: no school's own result helps to choose what it is compared by.
     """
     known = scaled.complete & np.isfinite(outcome)
-    order = np.arange(len(outcome)) % _FOLDS
     n_folds = min(_FOLDS, max(int(known.sum()) // 2, 1))
-    order = order % n_folds
+    ids = scaled.schools["school_id"].astype(str).to_numpy(dtype=object)
+    # by id, so that the order of the rows changes nothing
+    order = np.argsort(np.argsort(ids, kind="stable"), kind="stable") % n_folds
     rows = []
     for fold in range(n_folds):
         others = known & (order != fold)

@@ -82,7 +82,7 @@ def quality_table(
     imbalance, variable = _imbalance(scaled, nearest, kept, table)
     times = np.bincount(nearest.index[kept], minlength=n)
     reasons: list[str] = [
-        "" if has[j] else _reason(scaled, frame, near, j, minimum, caliper, small_stratum)
+        "" if has[j] else _reason(scaled, frame, nearest, near, j, minimum, caliper, small_stratum)
         for j in range(n)
     ]
     return pd.DataFrame(
@@ -113,7 +113,7 @@ def _imbalance(
     weights[kept] = table["weight"].to_numpy()  # rows of the table follow the order of `kept`
     z = scaled.z
     means = np.einsum("sm,smp->sp", weights, np.nan_to_num(z)[np.maximum(nearest.index, 0)])
-    gaps = np.abs(np.nan_to_num(z, nan=np.nan) - means)
+    gaps = np.abs(z - means)
     has = kept.any(axis=1)
     found = np.full(len(kept), np.nan)
     names: list[str | None] = [None] * len(kept)
@@ -140,6 +140,7 @@ def _reciprocal(nearest: Nearest, kept: NDArray[np.bool_]) -> Floats:
 def _reason(
     scaled: ScaledSchools,
     frame: Frame,
+    nearest: Nearest,
     near: NDArray[np.bool_],
     j: int,
     minimum: int,
@@ -153,6 +154,8 @@ def _reason(
     if size < small_stratum:
         return text("neighbours.reason_stratum", stratum=str(scaled.stratum[j]) or "—", n=size)
     found = int(near[j].sum())
-    if caliper is None or (found == 0 and not frame.complete[j] and np.isinf(caliper)):
+    if not frame.complete[j] and np.isinf(nearest.distance[j]).all():
+        return text("neighbours.reason_incomplete")
+    if caliper is None:
         return text("neighbours.reason_few", n=found, minimum=minimum)
     return text("neighbours.reason_caliper", n=found, minimum=minimum, caliper=decimal(caliper, 2))
